@@ -60,14 +60,21 @@ pub struct Event {
 impl Event {
     /// The value of an item, if the event has it.
     pub fn item(&self, key: &str) -> Option<&Bytes> {
-        let at = self.items.binary_search_by(|item| item.key.as_str().cmp(key)).ok()?;
+        let at = self
+            .items
+            .binary_search_by(|item| item.key.as_str().cmp(key))
+            .ok()?;
         self.items.get(at).map(|item| &item.value)
     }
 
     /// Bytes of the event's content: ids, keys and values, without any encoding around them. Page
     /// budgets and limits count these.
     pub fn content_bytes(&self) -> usize {
-        let items: usize = self.items.iter().map(|item| item.key.as_bytes().len() + item.value.len()).sum();
+        let items: usize = self
+            .items
+            .iter()
+            .map(|item| item.key.as_bytes().len() + item.value.len())
+            .sum();
         8 + self.key.id.as_bytes().len() + items
     }
 }
@@ -86,7 +93,10 @@ mod tests {
     use super::*;
 
     fn key(micros: i64, id: &str) -> EventKey {
-        EventKey { time: EventTime::from_micros(micros), id: EventId::new(id).unwrap() }
+        EventKey {
+            time: EventTime::from_micros(micros),
+            id: EventId::new(id).unwrap(),
+        }
     }
 
     #[test]
@@ -94,13 +104,22 @@ mod tests {
         assert!(key(1, "z") < key(2, "a"));
         assert!(key(1, "a") < key(1, "aa"));
         assert!(key(1, "Z") < key(1, "a"));
-        assert_eq!(Direction::Descending.compare(&key(1, "a"), &key(2, "a")), Ordering::Greater);
+        assert_eq!(
+            Direction::Descending.compare(&key(1, "a"), &key(2, "a")),
+            Ordering::Greater
+        );
     }
 
     #[test]
     fn items_are_found_by_key() {
-        let item = |k: &str| EventItem { key: ItemKey::new(k).unwrap(), value: Bytes::from(k.to_owned()) };
-        let event = Event { key: key(1, "a"), items: vec![item("a"), item("b"), item("d")] };
+        let item = |k: &str| EventItem {
+            key: ItemKey::new(k).unwrap(),
+            value: Bytes::from(k.to_owned()),
+        };
+        let event = Event {
+            key: key(1, "a"),
+            items: vec![item("a"), item("b"), item("d")],
+        };
         assert_eq!(event.item("b").unwrap().as_ref(), b"b");
         assert_eq!(event.item("c"), None);
     }

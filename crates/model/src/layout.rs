@@ -71,7 +71,12 @@ pub struct PartitionKey {
 
 impl fmt::Display for PartitionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { slice, time_series_id, time_bucket, event_bucket } = self;
+        let Self {
+            slice,
+            time_series_id,
+            time_bucket,
+            event_bucket,
+        } = self;
         write!(f, "{slice}/{time_series_id}/{time_bucket}/{event_bucket}")
     }
 }
@@ -79,24 +84,37 @@ impl fmt::Display for PartitionKey {
 impl TimeSlice {
     /// Buckets count from here. The all-time slice has no start, so it counts from the epoch.
     fn origin(&self) -> i64 {
-        if self.interval == TimeInterval::ALL { 0 } else { self.interval.start.micros() }
+        if self.interval == TimeInterval::ALL {
+            0
+        } else {
+            self.interval.start.micros()
+        }
     }
 
     fn bucket_micros(&self) -> i64 {
-        self.settings.seconds_per_time_bucket.saturating_mul(MICROS_PER_SECOND).max(1)
+        self.settings
+            .seconds_per_time_bucket
+            .saturating_mul(MICROS_PER_SECOND)
+            .max(1)
     }
 
     /// Number of the time bucket that holds `time`.
     pub fn time_bucket(&self, time: EventTime) -> i64 {
-        time.micros().saturating_sub(self.origin()).div_euclid(self.bucket_micros())
+        time.micros()
+            .saturating_sub(self.origin())
+            .div_euclid(self.bucket_micros())
     }
 
     /// The times of a bucket, cut to the slice.
     pub fn bucket_interval(&self, time_bucket: i64) -> TimeInterval {
-        let start = self.origin().saturating_add(time_bucket.saturating_mul(self.bucket_micros()));
+        let start = self
+            .origin()
+            .saturating_add(time_bucket.saturating_mul(self.bucket_micros()));
         let end = start.saturating_add(self.bucket_micros());
-        let whole =
-            TimeInterval { start: EventTime::from_micros(start), end: EventTime::from_micros(end) };
+        let whole = TimeInterval {
+            start: EventTime::from_micros(start),
+            end: EventTime::from_micros(end),
+        };
         whole.intersection(&self.interval)
     }
 
@@ -144,7 +162,10 @@ pub fn slice_at(
         start: EventTime::from_micros(start),
         end: EventTime::from_micros(start.saturating_add(width)),
     };
-    Ok((slice_name(start.div_euclid(MICROS_PER_SECOND), seconds_per_time_slice)?, interval))
+    Ok((
+        slice_name(start.div_euclid(MICROS_PER_SECOND), seconds_per_time_slice)?,
+        interval,
+    ))
 }
 
 fn slice_name(start_seconds: i64, seconds_per_time_slice: i64) -> Result<SliceName, InvalidName> {
@@ -171,7 +192,11 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month, day)
 }
@@ -187,7 +212,10 @@ mod tests {
         TimeSlice {
             name,
             interval,
-            settings: PartitionSettings { seconds_per_time_bucket: seconds_per_bucket, event_buckets },
+            settings: PartitionSettings {
+                seconds_per_time_bucket: seconds_per_bucket,
+                event_buckets,
+            },
             state: SliceState::Open,
             epoch: 0,
             sealed_before: None,
@@ -199,17 +227,32 @@ mod tests {
         let at = EventTime::from_timestamp(1_774_656_000 + 5 * 3_600, 0).unwrap();
         assert_eq!(slice_at(at, 86_400).unwrap().0.as_str(), "20260328");
         assert_eq!(slice_at(at, 4 * 3_600).unwrap().0.as_str(), "20260328_04");
-        assert_eq!(slice_at(at, 129_600).unwrap().0.as_str().len(), "20260328_12".len());
+        assert_eq!(
+            slice_at(at, 129_600).unwrap().0.as_str().len(),
+            "20260328_12".len()
+        );
         assert_eq!(slice_at(at, 0).unwrap().0.as_str(), "all");
-        assert_eq!(slice_at(EventTime::MIN, 31_536_000).unwrap().0.as_str(), "00000423");
+        assert_eq!(
+            slice_at(EventTime::MIN, 31_536_000).unwrap().0.as_str(),
+            "00000423"
+        );
     }
 
     #[test]
     fn the_event_bucket_hash_is_a_stored_format() {
         let slice = slice(0, 86_400, 16, 0);
-        let buckets: Vec<u32> = ["a", "b", "event-1", "1eb7644349cb"].map(|id| slice.event_bucket(id)).into();
-        assert_eq!(buckets, ["a", "b", "event-1", "1eb7644349cb"].map(|id| (xxh3_64(id.as_bytes()) % 16) as u32));
-        assert_eq!(xxh3_64(b"a"), 0xe6c6_32b6_1e96_4e1f, "XXH3_64bits of `a`, as published");
+        let buckets: Vec<u32> = ["a", "b", "event-1", "1eb7644349cb"]
+            .map(|id| slice.event_bucket(id))
+            .into();
+        assert_eq!(
+            buckets,
+            ["a", "b", "event-1", "1eb7644349cb"].map(|id| (xxh3_64(id.as_bytes()) % 16) as u32)
+        );
+        assert_eq!(
+            xxh3_64(b"a"),
+            0xe6c6_32b6_1e96_4e1f,
+            "XXH3_64bits of `a`, as published"
+        );
     }
 
     proptest! {

@@ -58,7 +58,11 @@ pub enum InvalidName {
 fn check_length(what: &'static str, name: &str, bytes_max: usize) -> Result<(), InvalidName> {
     match name.len() {
         0 => Err(InvalidName::Empty { what }),
-        bytes if bytes > bytes_max => Err(InvalidName::TooLong { what, bytes, bytes_max }),
+        bytes if bytes > bytes_max => Err(InvalidName::TooLong {
+            what,
+            bytes,
+            bytes_max,
+        }),
         _ => Ok(()),
     }
 }
@@ -66,7 +70,9 @@ fn check_length(what: &'static str, name: &str, bytes_max: usize) -> Result<(), 
 fn check_namespace(name: &str) -> Result<(), InvalidName> {
     check_length("namespace name", name, NAMESPACE_NAME_BYTES_MAX)?;
     let first_fits = name.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric);
-    let rest_fits = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    let rest_fits = name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     if first_fits && rest_fits {
         return Ok(());
     }
@@ -79,7 +85,10 @@ fn check_namespace(name: &str) -> Result<(), InvalidName> {
 
 fn check_slice(name: &str) -> Result<(), InvalidName> {
     check_length("time slice name", name, 16)?;
-    if name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_') {
+    if name
+        .bytes()
+        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+    {
         return Ok(());
     }
     Err(InvalidName::Characters {
@@ -193,7 +202,9 @@ mod tests {
         assert!(NamespaceName::new("n".repeat(49)).is_err());
         assert!(TimeSeriesId::new("x".repeat(TIME_SERIES_ID_BYTES_MAX)).is_ok());
         assert_eq!(
-            TimeSeriesId::new("x".repeat(TIME_SERIES_ID_BYTES_MAX + 1)).unwrap_err().to_string(),
+            TimeSeriesId::new("x".repeat(TIME_SERIES_ID_BYTES_MAX + 1))
+                .unwrap_err()
+                .to_string(),
             "time_series_id has 1025 bytes, at most 1024 are allowed"
         );
         assert!(TimeSeriesId::new("any\0thing, ünïcode").is_ok());
@@ -202,6 +213,9 @@ mod tests {
     #[test]
     fn stored_names_are_checked_when_they_are_read_back() {
         assert!(serde_json::from_str::<NamespaceName>("\"a b\"").is_err());
-        assert_eq!(serde_json::from_str::<NamespaceName>("\"ab\"").unwrap().as_str(), "ab");
+        assert_eq!(
+            serde_json::from_str::<NamespaceName>("\"ab\"").unwrap().as_str(),
+            "ab"
+        );
     }
 }

@@ -176,8 +176,14 @@ impl Default for NamespaceSettings {
             },
             write_consistency: Consistency::LocalQuorum,
             read_consistency: Consistency::LocalQuorum,
-            read_slo: Slo { target: Duration::from_millis(500), max: Duration::from_secs(1) },
-            write_slo: Slo { target: Duration::from_millis(10), max: Duration::from_millis(50) },
+            read_slo: Slo {
+                target: Duration::from_millis(500),
+                max: Duration::from_secs(1),
+            },
+            write_slo: Slo {
+                target: Duration::from_millis(10),
+                max: Duration::from_millis(50),
+            },
             field_mapping: BTreeMap::new(),
             wide_partition: WidePartition {
                 rollout: Rollout::Serve,
@@ -361,13 +367,26 @@ mod tests {
             seconds_per_time_slice: 100,
             seconds_per_time_bucket: 0,
             event_buckets: 0,
-            retention: Retention { close_after: None, delete_after: Some(Duration::from_secs(1)) },
+            retention: Retention {
+                close_after: None,
+                delete_after: Some(Duration::from_secs(1)),
+            },
             ..NamespaceSettings::default()
         };
-        let fields: Vec<_> = settings.check().unwrap_err().into_iter().map(|broken| broken.field).collect();
+        let fields: Vec<_> = settings
+            .check()
+            .unwrap_err()
+            .into_iter()
+            .map(|broken| broken.field)
+            .collect();
         assert_eq!(
             fields,
-            ["seconds_per_time_slice", "seconds_per_time_bucket", "event_buckets", "retention.close_after"]
+            [
+                "seconds_per_time_slice",
+                "seconds_per_time_bucket",
+                "event_buckets",
+                "retention.close_after"
+            ]
         );
     }
 
@@ -385,6 +404,9 @@ mod tests {
     fn stored_settings_roundtrip() {
         let settings = NamespaceSettings::default();
         let text = serde_json::to_string(&settings).unwrap();
-        assert_eq!(serde_json::from_str::<NamespaceSettings>(&text).unwrap(), settings);
+        assert_eq!(
+            serde_json::from_str::<NamespaceSettings>(&text).unwrap(),
+            settings
+        );
     }
 }

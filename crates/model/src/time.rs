@@ -36,7 +36,9 @@ impl EventTime {
         if !(0..1_000_000_000).contains(&nanos) {
             return None;
         }
-        let micros = seconds.checked_mul(MICROS_PER_SECOND)?.checked_add(i64::from(nanos / 1_000))?;
+        let micros = seconds
+            .checked_mul(MICROS_PER_SECOND)?
+            .checked_add(i64::from(nanos / 1_000))?;
         let time = Self(micros);
         (Self::MIN..=Self::MAX).contains(&time).then_some(time)
     }
@@ -89,7 +91,10 @@ pub struct TimeInterval {
 
 impl TimeInterval {
     /// Every time there is.
-    pub const ALL: Self = Self { start: EventTime(i64::MIN), end: EventTime(i64::MAX) };
+    pub const ALL: Self = Self {
+        start: EventTime(i64::MIN),
+        end: EventTime(i64::MAX),
+    };
 
     /// True when no time is inside.
     pub fn is_empty(&self) -> bool {
@@ -103,7 +108,10 @@ impl TimeInterval {
 
     /// What both intervals hold; may be empty.
     pub fn intersection(&self, other: &Self) -> Self {
-        Self { start: self.start.max(other.start), end: self.end.min(other.end) }
+        Self {
+            start: self.start.max(other.start),
+            end: self.end.min(other.end),
+        }
     }
 }
 

@@ -57,15 +57,23 @@ pub struct SystemClock {
 
 impl SystemClock {
     /// A clock whose elapsed time starts now.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the machine's clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the machine's clock"
+    )]
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { started: Instant::now() })
+        Arc::new(Self {
+            started: Instant::now(),
+        })
     }
 }
 
 #[async_trait]
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the machine's clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the machine's clock"
+    )]
     fn unix_micros(&self) -> i64 {
         match SystemTime::now().duration_since(UNIX_EPOCH) {
             Ok(since) => i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
@@ -77,7 +85,10 @@ impl Clock for SystemClock {
         self.started.elapsed()
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that sleeps on the machine's clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that sleeps on the machine's clock"
+    )]
     async fn sleep(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
     }
@@ -93,14 +104,19 @@ pub struct ManualClock {
 impl ManualClock {
     /// A clock that shows `unix_micros` and zero elapsed.
     pub fn at(unix_micros: i64) -> Arc<Self> {
-        Arc::new(Self { now: Mutex::new((unix_micros, Duration::ZERO)), moved: watch::Sender::new(()) })
+        Arc::new(Self {
+            now: Mutex::new((unix_micros, Duration::ZERO)),
+            moved: watch::Sender::new(()),
+        })
     }
 
     /// Moves both times forward and wakes the sleepers that are due.
     pub fn advance(&self, by: Duration) {
         {
             let mut now = self.now.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            now.0 = now.0.saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX));
+            now.0 = now
+                .0
+                .saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX));
             now.1 = now.1.saturating_add(by);
         }
         self.moved.send_replace(());

@@ -47,7 +47,10 @@ impl Tasks {
             let _running = running;
             task.await
         };
-        tokio::spawn(self.tracker.track_future(named.instrument(tracing::info_span!("task", name))))
+        tokio::spawn(
+            self.tracker
+                .track_future(named.instrument(tracing::info_span!("task", name))),
+        )
     }
 
     /// Asks every task to stop and waits for them, but not longer than `grace`. True if all ended.
@@ -73,7 +76,11 @@ struct Running {
 
 impl Running {
     fn start(name: &'static str, counts: Arc<Mutex<BTreeMap<&'static str, usize>>>) -> Self {
-        *counts.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default() += 1;
+        *counts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(name)
+            .or_default() += 1;
         Self { name, counts }
     }
 }

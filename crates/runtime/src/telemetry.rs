@@ -20,8 +20,14 @@ pub const LOG_VARIABLE: &str = "ANABRANCH_LOG";
 pub fn start_logs(default_filter: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let text = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| default_filter.to_owned());
     let filter = EnvFilter::try_new(&text).map_err(|error| format!("{LOG_VARIABLE}=`{text}`: {error}"))?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() { logs.try_init() } else { logs.json().try_init() }
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        logs.try_init()
+    } else {
+        logs.json().try_init()
+    }
 }
 
 /// The process's metrics. Clones share one registry.

@@ -1,1 +1,32 @@
-//! Placeholder.
+//! Where events and records are kept: two small traits, several backends, one contract.
+//!
+//! ```text
+//! server ─▶ EventStore  append, scan, next bucket, partitions, create and drop tables
+//!        └▶ RecordStore get, compare-and-set, list           (namespaces, slices, blocked ids, …)
+//!               ├─ memory     the oracle: ordered maps
+//!               └─ embedded   one process, one folder: commit log + LSM trees
+//! ```
+//!
+//! - W1: once `append` returns, every later scan sees those events, until their table is dropped.
+//! - W2: `append` may be repeated; one event key and item key is one row.
+//! - R1: `scan` yields event order ([`anabranch_model::EventKey`]) and never cuts an event.
+//!
+//! [`conformance`] is the contract in full, and every backend passes it. Only [`open`] and the binary
+//! choose a backend; nobody else asks which one it is.
+
+pub mod conformance;
+pub mod embedded;
+pub mod error;
+pub mod events;
+pub mod keys;
+pub mod memory;
+pub mod open;
+pub mod records;
+
+pub use error::{ErrorKind, StoreError};
+pub use events::{
+    AppendFailure, EventBounds, EventStore, PartitionAppend, ScanEnd, ScanPage, ScanRequest, TableKind,
+    TableName,
+};
+pub use open::{Store, StoreStatus};
+pub use records::{CasOutcome, RecordKey, RecordPrefix, RecordStore, VersionedRecord};

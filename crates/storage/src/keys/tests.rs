@@ -1,0 +1,159 @@
+use super::*;
+use anabranch_model::Direction;
+use proptest::prelude::*;
+use std::cmp::Ordering;
+
+fn text(max: usize) -> impl Strategy<Value = String> {
+    // Zero bytes and shared prefixes are what an escape gets wrong.
+    prop_oneof![
+        proptest::collection::vec(
+            prop_oneof![Just('\0'), Just('\u{1}'), Just('a'), Just('ÿ')],
+            1..max.min(6)
+        )
+        .prop_map(|chars| chars.into_iter().collect()),
+        "[a-c]{1,4}",
+        "\\PC{1,8}",
+    ]
+}
+
+fn row() -> impl Strategy<Value = RowKey> {
+    (
+        text(8),
+        any::<i64>(),
+        any::<u32>(),
+        any::<i64>(),
+        text(8),
+        text(8),
+    )
+        .prop_map(
+            |(id, time_bucket, event_bucket, micros, event_id, item_key)| RowKey {
+                time_series_id: TimeSeriesId::new(id).unwrap(),
+                time_bucket,
+                event_bucket,
+                event: EventKey {
+                    time: EventTime::from_micros(micros),
+                    id: EventId::new(event_id).unwrap(),
+                },
+                item_key: ItemKey::new(item_key).unwrap(),
+            },
+        )
+}
+
+fn partition(row: &RowKey) -> PartitionKey {
+    PartitionKey {
+        slice: SliceName::new("all").unwrap(),
+        time_series_id: row.time_series_id.clone(),
+        time_bucket: row.time_bucket,
+        event_bucket: row.event_bucket,
+    }
+}
+
+fn encode(row: &RowKey) -> Vec<u8> {
+    let mut key = partition_prefix(&partition(row));
+    put_event(&mut key, &row.event);
+    put_item_key(&mut key, &row.item_key);
+    key
+}
+
+fn order(a: &RowKey, b: &RowKey) -> Ordering {
+    a.time_series_id
+        .cmp(&b.time_series_id)
+        .then(a.time_bucket.cmp(&b.time_bucket))
+        .then(a.event_bucket.cmp(&b.event_bucket))
+        .then(Direction::Descending.compare(&a.event, &b.event))
+        .then(a.item_key.cmp(&b.item_key))
+}
+
+fn record() -> impl Strategy<Value = RecordKey> {
+    let namespace = || "[a-c-]{1,3}".prop_map(|name| NamespaceName::new(format!("n{name}")).unwrap());
+    prop_oneof![
+        namespace().prop_map(|namespace| RecordKey::Namespace { namespace }),
+        (namespace(), "[0-9]{8}").prop_map(|(namespace, slice)| RecordKey::TimeSlice {
+            namespace,
+            slice: SliceName::new(slice).unwrap()
+        }),
+        (namespace(), text(6)).prop_map(|(namespace, id)| RecordKey::BlockedId {
+            namespace,
+            time_series_id: TimeSeriesId::new(id).unwrap()
+        }),
+        Just(RecordKey::PageTokenKey),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn row_keys_roundtrip(row in row()) {
+        let key = encode(&row);
+        prop_assert_eq!(read_row_key(&key).unwrap(), row.clone());
+        let prefix = partition_prefix(&partition(&row));
+        prop_assert_eq!(read_row_suffix(&key, prefix.len()).unwrap(), (row.event, row.item_key));
+    }
+
+    #[test]
+    fn row_keys_sort_as_rows_sort(a in row(), b in row(), same_id in any::<bool>(), same_event in any::<bool>()) {
+        let mut b = b;
+        if same_id {
+            b = RowKey { time_series_id: a.time_series_id.clone(), time_bucket: a.time_bucket, event_bucket: a.event_bucket, ..b };
+        }
+        if same_event {
+            b.event.time = a.event.time;
+        }
+        prop_assert_eq!(encode(&a).cmp(&encode(&b)), order(&a, &b));
+    }
+
+    #[test]
+    fn prefixes_hold_their_own_rows_and_no_other(a in row(), b in row()) {
+        let prefix = partition_prefix(&partition(&a));
+        let end = prefix_end(&prefix).unwrap();
+        prop_assert!(encode(&a) > prefix && encode(&a) < end);
+        let inside = encode(&b) >= prefix && encode(&b) < end;
+        prop_assert_eq!(inside, partition(&a) == partition(&b));
+    }
+
+    #[test]
+    fn record_keys_roundtrip_and_sort(a in record(), b in record()) {
+        prop_assert_eq!(RecordKey::decode(&a.encode()).unwrap(), a.clone());
+        prop_assert_eq!(a.encode().cmp(&b.encode()), a.cmp(&b));
+    }
+
+    #[test]
+    fn record_prefixes_hold_just_their_records(key in record(), of in record()) {
+        let prefix = match of {
+            RecordKey::TimeSlice { namespace, .. } => RecordPrefix::TimeSlices(namespace),
+            RecordKey::BlockedId { namespace, .. } => RecordPrefix::BlockedIds(namespace),
+            _ => RecordPrefix::Namespaces,
+        };
+        prop_assert_eq!(key.encode().starts_with(&prefix.encode()), prefix.holds(&key));
+    }
+
+    #[test]
+    fn broken_keys_are_errors_not_panics(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+        let _ = read_row_key(&bytes);
+        let _ = RecordKey::decode(&bytes);
+        let _ = read_row_suffix(&bytes, 9);
+    }
+}
+
+#[test]
+fn the_row_key_is_a_stored_format() {
+    let row = RowKey {
+        time_series_id: TimeSeriesId::new("a\0b").unwrap(),
+        time_bucket: 1,
+        event_bucket: 2,
+        event: EventKey {
+            time: EventTime::from_micros(0),
+            id: EventId::new("e").unwrap(),
+        },
+        item_key: ItemKey::new("k").unwrap(),
+    };
+    let expected = [
+        &[b'a', 0, 0xFF, b'b', 0, 0][..],
+        &[0x80, 0, 0, 0, 0, 0, 0, 1],
+        &[0, 0, 0, 2],
+        &[0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF],
+        &[!b'e', 0xFF, 0xFF],
+        &[b'k', 0, 0],
+    ]
+    .concat();
+    assert_eq!(encode(&row), expected);
+}
