@@ -1,1 +1,15 @@
-//! Placeholder.
+//! The TimeSeries service: one way in, one way round.
+//!
+//! ```text
+//! WRITE  grpc ─▶ wire ─▶ admit ─▶ place ─▶ commit ─▶ EventStore        acked after it is durable
+//! READ   grpc ─▶ wire ─▶ plan ─▶ fetch ─▶ merge ─▶ page
+//! SLICES keeper: create ahead, seal, close, drop
+//! ```
+//!
+//! Generated protobuf types stop at `wire` and `grpc`; inside, everything is in terms of
+//! `anabranch_model`.
+
+pub mod context;
+pub mod errors;
+pub mod namespaces;
+pub mod read;

@@ -1,0 +1,3 @@
+//! Reads: plan, fetch, merge, page.
+
+pub mod request;
