@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use anabranch_runtime::telemetry::Metrics;
 
+use crate::embedded::EmbeddedStore;
+use crate::embedded::engine::EngineOptions;
 use crate::error::StoreError;
 use crate::events::EventStore;
 use crate::memory::MemoryStore;
@@ -74,6 +76,7 @@ pub fn memory() -> Store {
 ///
 /// # Errors
 /// When another process holds the folder, or what is in it is damaged or not a store.
-pub fn embedded(_data_dir: &Path, _metrics: &Metrics) -> Result<Store, StoreError> {
-    Ok(memory())
+pub fn embedded(data_dir: &Path, metrics: &Metrics) -> Result<Store, StoreError> {
+    let store = Arc::new(EmbeddedStore::open(data_dir, EngineOptions::default(), metrics)?);
+    Ok(Store::of_parts(store.clone(), store.clone(), store))
 }

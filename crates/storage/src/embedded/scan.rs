@@ -1,0 +1,249 @@
+//! Events to rows and back: what is written, and how a page of a partition is read.
+//!
+//! Rows of a partition lie newest first, items ascending (`keys`). A walk `Descending` reads them as they
+//! lie; `Ascending` reads them backwards and turns the items of each event round.
+
+use std::ops::Bound;
+
+use anabranch_model::{Direction, Event, EventItem, EventKey, ItemKey, PartitionKey, TimeSeriesId};
+use bytes::Bytes;
+
+use super::engine::{EngineError, Row, Snapshot, TableId};
+use super::{read_error, rows};
+use crate::error::StoreError;
+use crate::events::{EventBounds, ScanEnd, ScanPage, ScanRequest, TableName};
+use crate::keys;
+
+/// Rows passed over one by one before a new seek is cheaper.
+const STEPS_BEFORE_SEEK: usize = 24;
+
+/// Adds the rows of a partition's events to a batch.
+pub(super) fn put_rows(batch: &mut Vec<Row>, table: TableId, partition: &PartitionKey, events: Vec<Event>) {
+    let prefix = keys::partition_prefix(partition);
+    for event in events {
+        let mut event_key = prefix.clone();
+        keys::put_event(&mut event_key, &event.key);
+        for item in event.items {
+            let mut key = event_key.clone();
+            keys::put_item_key(&mut key, &item.key);
+            batch.push(Row { table, key: Bytes::from(key), value: rows::encode(&item.value) });
+        }
+    }
+}
+
+/// Reads a page of one partition.
+pub(super) fn scan(snapshot: &Snapshot, request: &ScanRequest) -> Result<ScanPage, StoreError> {
+    let prefix = keys::partition_prefix(&request.partition);
+    let mut page = PageBuilder::new(request, prefix.len());
+    if let Some((from, to)) = key_range(&prefix, &request.bounds) {
+        let range = snapshot.range(Bound::Included(&from), Bound::Excluded(&to));
+        match request.direction {
+            Direction::Descending => page.fill(range)?,
+            Direction::Ascending => page.fill(range.rev())?,
+        }
+    }
+    Ok(page.finish())
+}
+
+/// First key inside the bounds and first key after them, or `None` when they hold nothing.
+fn key_range(prefix: &[u8], bounds: &EventBounds) -> Option<(Vec<u8>, Vec<u8>)> {
+    if bounds.interval.is_empty() {
+        return None;
+    }
+    let of_time = |micros: i64| {
+        let mut key = prefix.to_vec();
+        keys::put_event_time(&mut key, anabranch_model::EventTime::from_micros(micros));
+        key
+    };
+    let of_event = |event: &EventKey| {
+        let mut key = prefix.to_vec();
+        keys::put_event(&mut key, event);
+        key
+    };
+    // Newest first: the upper bound of events is the lower bound of keys.
+    let mut from = of_time(bounds.interval.end.micros() - 1);
+    match &bounds.upper {
+        Bound::Unbounded => {}
+        Bound::Included(event) => from = from.max(of_event(event)),
+        Bound::Excluded(event) => from = from.max(keys::prefix_end(&of_event(event))?),
+    }
+    let mut to = keys::prefix_end(&of_time(bounds.interval.start.micros())).or_else(|| keys::prefix_end(prefix))?;
+    match &bounds.lower {
+        Bound::Unbounded => {}
+        Bound::Included(event) => to = to.min(keys::prefix_end(&of_event(event))?),
+        Bound::Excluded(event) => to = to.min(of_event(event)),
+    }
+    (from < to).then_some((from, to))
+}
+
+struct PageBuilder<'a> {
+    request: &'a ScanRequest,
+    prefix_bytes: usize,
+    events: Vec<Event>,
+    bytes_read: u64,
+    /// Bytes of the key of the event being read, up to its item key.
+    event_key: Vec<u8>,
+    /// Item keys met so far: events of one partition share them, so they are taken apart once.
+    item_keys: Vec<(Vec<u8>, ItemKey)>,
+    more: bool,
+}
+
+impl<'a> PageBuilder<'a> {
+    fn new(request: &'a ScanRequest, prefix_bytes: usize) -> Self {
+        Self {
+            request,
+            prefix_bytes,
+            events: Vec::new(),
+            bytes_read: 0,
+            event_key: Vec::new(),
+            item_keys: Vec::new(),
+            more: false,
+        }
+    }
+
+    fn fill(&mut self, range: impl Iterator<Item = Result<(Bytes, Bytes), EngineError>>) -> Result<(), StoreError> {
+        for row in range {
+            let (key, value) = row.map_err(|error| read_error(&self.request.table, error))?;
+            let same_event = !self.event_key.is_empty() && key.starts_with(&self.event_key);
+            if !same_event && self.is_full() {
+                self.more = true;
+                return Ok(());
+            }
+            self.bytes_read += (key.len() + value.len()) as u64;
+            self.add(same_event, &key, &value)?;
+        }
+        Ok(())
+    }
+
+    /// True when the next event belongs to the next page. An event is never cut, and never left out for
+    /// being larger than a page.
+    fn is_full(&self) -> bool {
+        !self.events.is_empty()
+            && (self.events.len() >= self.request.events_max || self.bytes_read >= self.request.bytes_max as u64)
+    }
+
+    fn add(&mut self, same_event: bool, key: &[u8], value: &Bytes) -> Result<(), StoreError> {
+        let value = rows::decode(value)?;
+        let raw_item_key = if same_event { key.get(self.event_key.len()..) } else { None };
+        let known = raw_item_key.and_then(|raw| self.item_keys.iter().find(|(bytes, _)| bytes == raw));
+        if let (Some((_, item_key)), Some(event)) = (known, self.events.last_mut()) {
+            event.items.push(EventItem { key: item_key.clone(), value });
+            return Ok(());
+        }
+        let (event_bytes, event, item_key) = self.take_apart(key)?;
+        match self.events.last_mut() {
+            Some(last) if same_event => last.items.push(EventItem { key: item_key, value }),
+            _ => {
+                self.turn_items();
+                self.event_key = event_bytes;
+                self.events.push(Event { key: event, items: vec![EventItem { key: item_key, value }] });
+            }
+        }
+        Ok(())
+    }
+
+    fn take_apart(&mut self, key: &[u8]) -> Result<(Vec<u8>, EventKey, ItemKey), StoreError> {
+        let (event, item_key) = keys::read_row_suffix(key, self.prefix_bytes)?;
+        let mut event_bytes = key.get(..self.prefix_bytes).unwrap_or_default().to_vec();
+        keys::put_event(&mut event_bytes, &event);
+        let raw = key.get(event_bytes.len()..).unwrap_or_default();
+        let known = self.item_keys.iter().find(|(bytes, _)| bytes == raw).map(|(_, known)| known.clone());
+        let item_key = known.unwrap_or_else(|| {
+            if self.item_keys.len() < 16 {
+                self.item_keys.push((raw.to_vec(), item_key.clone()));
+            }
+            item_key
+        });
+        Ok((event_bytes, event, item_key))
+    }
+
+    /// The items of the event just read came backwards in an ascending walk.
+    fn turn_items(&mut self) {
+        if let (Direction::Ascending, Some(last)) = (self.request.direction, self.events.last_mut()) {
+            last.items.reverse();
+        }
+    }
+
+    fn finish(mut self) -> ScanPage {
+        self.turn_items();
+        let end = match self.events.last() {
+            Some(last) if self.more => ScanEnd::More { after: last.key.clone() },
+            _ => ScanEnd::Exhausted,
+        };
+        ScanPage { events: self.events, bytes_read: self.bytes_read, end }
+    }
+}
+
+/// The first time bucket of an id in a range of them, in the direction of a walk.
+pub(super) fn next_time_bucket(
+    snapshot: &Snapshot,
+    table: &TableName,
+    time_series_id: &TimeSeriesId,
+    from: i64,
+    to: i64,
+    direction: Direction,
+) -> Result<Option<i64>, StoreError> {
+    let (low, high) = match direction {
+        Direction::Ascending => (from, to),
+        Direction::Descending => (to, from),
+    };
+    if low > high {
+        return Ok(None);
+    }
+    let lower = keys::bucket_prefix(time_series_id, low);
+    let upper = keys::prefix_end(&keys::bucket_prefix(time_series_id, high));
+    let upper = upper.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+    let mut range = snapshot.range(Bound::Included(&lower), upper);
+    let row = match direction {
+        Direction::Ascending => range.next(),
+        Direction::Descending => range.next_back(),
+    };
+    let Some(row) = row else { return Ok(None) };
+    let (key, _) = row.map_err(|error| read_error(table, error))?;
+    Ok(Some(keys::read_row_key(&key)?.time_bucket))
+}
+
+/// The table's partitions in the order of their keys.
+pub(super) fn partitions(
+    snapshot: &Snapshot,
+    table: &TableName,
+    after: Option<&PartitionKey>,
+    partitions_max: usize,
+) -> Result<Vec<PartitionKey>, StoreError> {
+    let mut found: Vec<PartitionKey> = Vec::new();
+    let mut passed = after.map(keys::partition_prefix).unwrap_or_default();
+    while found.len() < partitions_max {
+        let lower = if passed.is_empty() { Some(Vec::new()) } else { keys::prefix_end(&passed) };
+        let Some(lower) = lower else { break };
+        let mut steps = 0;
+        let mut at_end = true;
+        for row in snapshot.range(Bound::Included(&lower), Bound::Unbounded) {
+            let (key, _) = row.map_err(|error| read_error(table, error))?;
+            if !passed.is_empty() && key.starts_with(&passed) {
+                steps += 1;
+                if steps < STEPS_BEFORE_SEEK {
+                    continue;
+                }
+                at_end = false;
+                break;
+            }
+            if found.len() == partitions_max {
+                break;
+            }
+            let row = keys::read_row_key(&key)?;
+            let partition = PartitionKey {
+                slice: table.slice.clone(),
+                time_series_id: row.time_series_id,
+                time_bucket: row.time_bucket,
+                event_bucket: row.event_bucket,
+            };
+            passed = keys::partition_prefix(&partition);
+            steps = 0;
+            found.push(partition);
+        }
+        if at_end {
+            break;
+        }
+    }
+    Ok(found)
+}

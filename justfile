@@ -1,0 +1,23 @@
+# The front door. CI calls the same recipes' commands.
+
+default:
+    @just --list
+
+# Formatting, lints, layers, and what may be depended on.
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+    cargo deny check bans licenses sources
+
+# Everything: installs what a machine lacks, then every test.
+test:
+    ./dev/test
+
+# Loads real-looking data, reads it, and leaves a server running.
+demo:
+    cargo run --release -- demo
+
+# The measured figures, with their floors in the same run.
+bench *ARGS:
+    cargo run --release -- bench {{ARGS}}
+    cargo bench -p anabranch-storage --bench engine
