@@ -23,7 +23,6 @@ use std::sync::{Mutex, PoisonError};
 use anabranch_model::{Direction, PartitionKey, TimeSeriesId};
 use anabranch_runtime::telemetry::Metrics;
 use async_trait::async_trait;
-use tokio::sync::oneshot;
 
 use self::engine::{Engine, EngineError, EngineOptions, Row, Snapshot, TableId};
 use crate::error::StoreError;
@@ -89,19 +88,8 @@ fn write_error(error: EngineError) -> StoreError {
     match error {
         EngineError::Busy => StoreError::Overloaded,
         // Refused before the log: certainly not written.
-        EngineError::UnknownTable(_)
-        | EngineError::Invalid(_)
-        | EngineError::TooLarge { .. }
-        | EngineError::Closed => StoreError::Unavailable { doing: "writing", source: error.into() },
+        EngineError::UnknownTable(_) | EngineError::Invalid(_) | EngineError::TooLarge { .. } => StoreError::Unavailable { doing: "writing", source: error.into() },
         error => StoreError::Unknown { doing: "writing", source: error.into() },
-    }
-}
-
-/// Waits for the engine's answer to a write.
-async fn answered<T>(answer: oneshot::Receiver<Result<T, EngineError>>) -> Result<T, StoreError> {
-    match answer.await {
-        Ok(result) => result.map_err(write_error),
-        Err(dropped) => Err(StoreError::Unknown { doing: "writing", source: dropped.into() }),
     }
 }
 
@@ -169,16 +157,7 @@ impl EventStore for EmbeddedStore {
 
 impl EmbeddedStore {
     async fn commit(&self, rows: Vec<Row>) -> Result<(), StoreError> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let (done, answer) = oneshot::channel();
-        // The receiver is gone only when the caller gave up; the commit stands all the same.
-        self.engine
-            .write(rows, move |result| drop(done.send(result)))
-            .await
-            .map_err(write_error)?;
-        answered(answer).await
+        if rows.is_empty() { Ok(()) } else { self.engine.commit(rows).await.map_err(write_error) }
     }
 }
 

@@ -8,10 +8,9 @@ use std::ops::Bound;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::oneshot;
 
 use super::engine::{CasOutcome as EngineOutcome, EngineError, Snapshot};
-use super::{EmbeddedStore, answered, write_error};
+use super::{EmbeddedStore, write_error};
 use crate::error::StoreError;
 use crate::keys;
 use crate::records::{CasOutcome, RecordKey, RecordPrefix, RecordStore, VersionedRecord};
@@ -71,14 +70,9 @@ impl RecordStore for EmbeddedStore {
         }
         // A version is never used twice, so equal bytes mean that nobody was in between.
         let version = expected + 1;
-        let (done, answer) = oneshot::channel();
-        self.engine
-            .compare_and_set(self.records, row_key, row, encode(version, value.as_ref()), move |result| {
-                drop(done.send(result));
-            })
-            .await
-            .map_err(write_error)?;
-        Ok(match answered(answer).await? {
+        let stored = encode(version, value.as_ref());
+        let outcome = self.engine.compare_and_swap(self.records, row_key, row, stored).await.map_err(write_error)?;
+        Ok(match outcome {
             EngineOutcome::Applied => CasOutcome::Applied { version },
             EngineOutcome::Conflict(current) => {
                 CasOutcome::Conflict { current: current.as_ref().map(decode).transpose()? }

@@ -29,5 +29,6 @@ async fn a_store_is_held_by_one_process_and_says_so() {
     assert!(message.contains("in use by another process"), "{message}");
     first.close().unwrap();
     first.close().unwrap();
+    drop(first);
     drop(open(&data_dir));
 }
