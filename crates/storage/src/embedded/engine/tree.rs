@@ -1,0 +1,436 @@
+//! The only file that names the crate `lsm-tree`.
+//!
+//! It is pinned to 3.1.10, because a few of the calls used here are public but undocumented, and because
+//! this file fences what its source shows to be dangerous:
+//!
+//! - opening believes a manifest without checking it, and then deletes the tables that it does not name:
+//!   [`Tree::open`] checks the manifest's checksum first;
+//! - the number of level-0 runs is stored in one byte (K8);
+//! - reads and inserts through its own methods wait behind the version lock, which flush and compaction hold
+//!   through their fsyncs: everything here goes through a [`Cut`], which takes that lock only when it is made;
+//! - old versions keep flushed memtables alive: flush and compaction pass the highest watermark. That is safe
+//!   because readers hold all they need (K6), and a row is in a table only after it was visible.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::ops::Bound;
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use lsm_tree::compaction::{CompactionFilter, Factory, ItemAccessor, Leveled, Verdict, filter::Context};
+use lsm_tree::config::{BlockSizePolicy, CompressionPolicy};
+use lsm_tree::{
+    AbstractTree, AnyTree, Cache, CompressionType, Config, DescriptorTable, InternalValue, SeqNo,
+    SequenceNumberCounter, ValueType,
+};
+
+use super::disk::Fields;
+use super::error::{EngineError, TreeError};
+use super::pace::Pacer;
+
+const TABLES_FOLDER: &str = "tables";
+/// Compaction stops pausing above this many level-0 runs.
+const L0_RUNS_HURRY: usize = 7;
+const BLOCK_BYTES: u32 = 16 * 1_024;
+/// Longest key that the table format can hold.
+pub(super) const KEY_BYTES_MAX: usize = u16::MAX as usize;
+
+/// Rows in key order, forwards and backwards.
+pub(super) type RowIter =
+    Box<dyn DoubleEndedIterator<Item = Result<(Bytes, Bytes), TreeError>> + Send + 'static>;
+
+/// What all trees of a store share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    cache: Arc<Cache>,
+    descriptors: Arc<DescriptorTable>,
+    seqno: SequenceNumberCounter,
+    compaction: Arc<Leveled>,
+    pause: Duration,
+    /// Set when the engine closes: compactions give up.
+    stopping: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub(super) fn new(cache_bytes: u64, open_files_max: usize, table_bytes: u64, pause: Duration) -> Self {
+        Self {
+            cache: Arc::new(Cache::with_capacity_bytes(cache_bytes)),
+            descriptors: Arc::new(DescriptorTable::new(open_files_max)),
+            // Numbers begin at 1: lsm-tree reads 0 as "before everything".
+            seqno: SequenceNumberCounter::new(1),
+            compaction: Arc::new(Leveled::default().with_table_target_size(table_bytes)),
+            pause,
+            stopping: Arc::new(AtomicBool::new(false)),
+        }
+    }
+
+    /// The number of the next group. Flushes take numbers too, so there are gaps.
+    pub(super) fn next_seqno(&self) -> u64 {
+        self.seqno.next()
+    }
+
+    /// No number up to this one will be given out again.
+    pub(super) fn skip_seqno(&self, used: u64) {
+        self.seqno.fetch_max(used + 1);
+    }
+
+    pub(super) fn seqno(&self) -> u64 {
+        self.seqno.get()
+    }
+
+    pub(super) fn cached_bytes(&self) -> u64 {
+        self.cache.size()
+    }
+
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    pub(super) fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+}
+
+/// Rows in memory, in order.
+#[derive(Clone)]
+pub(super) struct Memtable(Arc<lsm_tree::Memtable>);
+
+impl Memtable {
+    /// Adds a row; returns the bytes it takes, with overhead.
+    pub(super) fn insert(&self, key: Bytes, value: Bytes, seqno: u64) -> u64 {
+        self.0
+            .insert(InternalValue::from_components(
+                key,
+                value,
+                seqno,
+                ValueType::Value,
+            ))
+            .0
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.size()
+    }
+}
+
+/// Holds what can not be named outside of the crate: the tree's memtables and files at one moment.
+type OpenRange = dyn Fn(Bound<&[u8]>, Bound<&[u8]>, SeqNo) -> RowIter + Send + Sync;
+
+/// A memtable and the files below it, as they were at one moment. Files and memory live as long as it does.
+pub(super) struct Cut {
+    /// Grows with the version of the tree: of two cuts the one with the higher number is newer.
+    pub(super) n: u64,
+    pub(super) active: Memtable,
+    open: Box<OpenRange>,
+}
+
+impl Cut {
+    /// The rows between two bounds as of sequence number `visible`, exclusive.
+    pub(super) fn range(&self, lower: Bound<&[u8]>, upper: Bound<&[u8]>, visible: u64) -> RowIter {
+        (self.open)(lower, upper, visible)
+    }
+}
+
+/// One table on disk.
+pub(super) struct Tree {
+    inner: lsm_tree::Tree,
+    folder: PathBuf,
+    cuts: AtomicU64,
+    shared: Shared,
+    /// Set when the table is dropped: compactions give up.
+    pub(super) dropped: Arc<AtomicBool>,
+    /// Level-0 runs, kept here so that writers need no lock to know.
+    l0_runs: Arc<AtomicUsize>,
+}
+
+impl fmt::Debug for Tree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tree")
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Tree {
+    /// Opens the tree in a folder, or makes one there.
+    pub(super) fn open(folder: &Path, name: &str, shared: &Shared) -> Result<Self, EngineError> {
+        check_manifest(folder)?;
+        let fail = |error: lsm_tree::Error| EngineError::Tree {
+            table: name.to_owned(),
+            path: folder.to_path_buf(),
+            source: TreeError(Box::new(error)),
+        };
+        let dropped = Arc::new(AtomicBool::new(false));
+        let l0_runs = Arc::new(AtomicUsize::new(0));
+        let pace = Arc::new(CompactionPace {
+            folder: folder.join(TABLES_FOLDER),
+            pause: shared.pause,
+            tree: AssertUnwindSafe(OnceLock::new()),
+            stopping: Arc::clone(&shared.stopping),
+            dropped: Arc::clone(&dropped),
+            l0_runs: Arc::clone(&l0_runs),
+        });
+        let config = Config::new(folder, shared.seqno.clone(), SequenceNumberCounter::default())
+            .use_cache(Arc::clone(&shared.cache))
+            .use_descriptor_table(Some(Arc::clone(&shared.descriptors)))
+            .data_block_size_policy(BlockSizePolicy::all(BLOCK_BYTES))
+            .data_block_compression_policy(CompressionPolicy::all(CompressionType::Lz4))
+            .with_compaction_filter_factory(Some(Arc::clone(&pace) as Arc<dyn Factory>));
+        let AnyTree::Standard(inner) = config.open().map_err(fail)? else {
+            return Err(EngineError::damaged(folder, "it is a tree of another kind"));
+        };
+        let _ = pace.tree.set(inner.table_id_counter.clone());
+        let (folder, shared) = (folder.to_path_buf(), shared.clone());
+        let tree = Self {
+            inner,
+            folder,
+            cuts: AtomicU64::new(1),
+            shared,
+            dropped,
+            l0_runs,
+        };
+        tree.count_runs();
+        Ok(tree)
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The highest sequence number in a table on disk; every row at or below it is there too (K3).
+    pub(super) fn highest_persisted(&self) -> Option<u64> {
+        self.inner.get_highest_persisted_seqno()
+    }
+
+    pub(super) fn l0_runs(&self) -> usize {
+        self.l0_runs.load(Ordering::Relaxed)
+    }
+
+    fn count_runs(&self) {
+        self.l0_runs.store(self.inner.l0_run_count(), Ordering::Relaxed);
+    }
+
+    pub(super) fn disk_bytes(&self) -> u64 {
+        self.inner.disk_space()
+    }
+
+    /// Takes the present state. Waits while flush or compaction of this tree syncs its manifest.
+    pub(super) fn cut(&self) -> Cut {
+        let versions = self.inner.get_version_history_lock();
+        let version = versions.latest_version();
+        // Drawn under the lock, so that the number orders cuts as the versions were made.
+        let n = self.cuts.fetch_add(1, Ordering::Relaxed);
+        drop(versions);
+        let active = Memtable(Arc::clone(&version.active_memtable));
+        let open = Box::new(
+            move |lower: Bound<&[u8]>, upper: Bound<&[u8]>, visible| -> RowIter {
+                let rows = lsm_tree::Tree::create_internal_range::<&[u8], _>(
+                    version.clone(),
+                    &(lower, upper),
+                    visible,
+                    None,
+                );
+                Box::new(rows.map(|row| match row {
+                    Ok(row) => Ok((row.key.user_key.into(), row.value.into())),
+                    Err(error) => Err(TreeError(Box::new(error))),
+                }))
+            },
+        );
+        Cut { n, active, open }
+    }
+
+    /// Waits until no one else holds the version lock, so that the next call of [`Self::rotate`] is quick.
+    pub(super) fn settle(&self) {
+        drop(self.inner.get_version_history_lock());
+    }
+
+    /// Puts an empty memtable in place of the active one, which is returned; `None` if that was empty.
+    pub(super) fn rotate(&self) -> Option<Memtable> {
+        self.inner.rotate_memtable().map(Memtable)
+    }
+
+    /// Writes a rotated memtable to tables and registers them, which makes them part of the tree for good.
+    pub(super) fn flush(&self, sealed: &Memtable, hurry: impl Fn() -> bool) -> Result<(), TreeError> {
+        let fail = |error: lsm_tree::Error| TreeError(Box::new(error));
+        let files = &self.inner.table_id_counter;
+        let mut pacer = Pacer::new(self.folder.join(TABLES_FOLDER), files.get(), self.shared.pause);
+        let _lock = self.inner.get_flush_lock();
+        let mut last: Option<lsm_tree::UserKey> = None;
+        let newest = sealed.0.iter().filter_map(|row| {
+            // The newest version of a key comes first; the others can be seen by no one who opens later.
+            if last.as_ref().is_some_and(|key| *key == row.key.user_key) {
+                return None;
+            }
+            last = Some(row.key.user_key.clone());
+            let bytes = (row.key.user_key.len() + row.value.len()) as u64;
+            Some(
+                pacer
+                    .spend(bytes, files.get(), &hurry)
+                    .map(|()| row)
+                    .map_err(lsm_tree::Error::Io),
+            )
+        });
+        if let Some((tables, _)) = self.inner.flush_to_tables(newest).map_err(fail)? {
+            self.inner
+                .register_tables(&tables, None, None, &[sealed.0.id()], SeqNo::MAX)
+                .map_err(fail)?;
+        }
+        self.count_runs();
+        Ok(())
+    }
+
+    /// Does one step of compaction; says whether it changed anything.
+    pub(super) fn compact(&self) -> Result<bool, TreeError> {
+        let before = self.inner.current_version().id();
+        let result = self.inner.compact(self.shared.compaction.clone(), SeqNo::MAX);
+        self.count_runs();
+        match result {
+            Ok(()) => Ok(self.inner.current_version().id() != before),
+            Err(_) if self.giving_up() => Ok(false),
+            Err(error) => Err(TreeError(Box::new(error))),
+        }
+    }
+
+    fn giving_up(&self) -> bool {
+        self.shared.stopping() || self.dropped.load(Ordering::Acquire)
+    }
+
+    /// After a failed read: the first table file whose bytes do not fit their checksum.
+    pub(super) fn find_damage(&self) -> Option<PathBuf> {
+        let version = self.inner.current_version();
+        let damaged = version.iter_tables().find(|table| {
+            let file = fs::File::open(&*table.path);
+            let sum = file.and_then(|file| {
+                let mut hash = HashWriter(xxhash_rust::xxh3::Xxh3Default::new());
+                io::copy(&mut io::BufReader::new(file), &mut hash)?;
+                Ok(hash.0.digest128())
+            });
+            !sum.is_ok_and(|sum| sum == table.checksum().into_u128())
+        });
+        damaged.map(|table| table.path.to_path_buf())
+    }
+}
+
+struct HashWriter(xxhash_rust::xxh3::Xxh3Default);
+
+impl io::Write for HashWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Compares the manifest that `current` names with the checksum that `current` carries.
+///
+/// ```text
+/// current = version u64 | xxh3-128 of the file v<version> | kind u8 (0)
+/// ```
+fn check_manifest(folder: &Path) -> Result<(), EngineError> {
+    let path = folder.join("current");
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && is_new(folder)? => return Ok(()),
+        Err(error) => {
+            return Err(EngineError::Io {
+                doing: "read",
+                path,
+                source: error,
+            });
+        }
+    };
+    let damaged = || EngineError::damaged(&path, "it does not name a manifest");
+    let mut fields = Fields(&bytes);
+    let version = fields.u64().ok_or_else(damaged)?;
+    let sum = fields
+        .bytes(16)
+        .and_then(|b| b.try_into().ok())
+        .map(u128::from_le_bytes)
+        .ok_or_else(damaged)?;
+    if fields.u8() != Some(0) || !fields.0.is_empty() {
+        return Err(damaged());
+    }
+    let manifest = folder.join(format!("v{version}"));
+    let bytes = fs::read(&manifest).map_err(EngineError::io("read the manifest", &manifest))?;
+    if xxhash_rust::xxh3::xxh3_128(&bytes) != sum {
+        return Err(EngineError::damaged(
+            &manifest,
+            "the manifest does not match its checksum in `current`",
+        ));
+    }
+    Ok(())
+}
+
+/// A folder that no tree was ever made in. Without this check a lost `current` would give an empty table.
+fn is_new(folder: &Path) -> Result<bool, EngineError> {
+    match fs::read_dir(folder) {
+        Ok(mut entries) => Ok(entries.next().is_none()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(EngineError::Io {
+            doing: "list",
+            path: folder.to_path_buf(),
+            source: error,
+        }),
+    }
+}
+
+/// Paces compactions from the inside: a filter that keeps every row, and pauses.
+struct CompactionPace {
+    folder: PathBuf,
+    pause: Duration,
+    tree: AssertUnwindSafe<OnceLock<SequenceNumberCounter>>,
+    stopping: Arc<AtomicBool>,
+    dropped: Arc<AtomicBool>,
+    l0_runs: Arc<AtomicUsize>,
+}
+
+impl Factory for CompactionPace {
+    fn name(&self) -> &'static str {
+        "pace"
+    }
+
+    fn make_filter(&self, _: &Context) -> Box<dyn CompactionFilter> {
+        let files = self.tree.get().cloned().unwrap_or_default();
+        Box::new(PacedCompaction {
+            pacer: Pacer::new(self.folder.clone(), files.get(), self.pause),
+            files,
+            stopping: Arc::clone(&self.stopping),
+            dropped: Arc::clone(&self.dropped),
+            l0_runs: Arc::clone(&self.l0_runs),
+        })
+    }
+}
+
+struct PacedCompaction {
+    pacer: Pacer,
+    files: SequenceNumberCounter,
+    stopping: Arc<AtomicBool>,
+    dropped: Arc<AtomicBool>,
+    l0_runs: Arc<AtomicUsize>,
+}
+
+impl CompactionFilter for PacedCompaction {
+    fn filter_item(&mut self, item: ItemAccessor<'_>, _: &Context) -> lsm_tree::Result<Verdict> {
+        if self.stopping.load(Ordering::Relaxed) || self.dropped.load(Ordering::Relaxed) {
+            return Err(lsm_tree::Error::Io(io::ErrorKind::Interrupted.into()));
+        }
+        let bytes = item.key().len() + item.value()?.len();
+        let behind = || self.l0_runs.load(Ordering::Relaxed) > L0_RUNS_HURRY;
+        self.pacer.spend(bytes as u64, self.files.get(), behind)?;
+        Ok(Verdict::Keep)
+    }
+}
