@@ -9,10 +9,24 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("anabranch-runtime", &[]),
     ("anabranch-proto", &[]),
     ("anabranch-storage", &["anabranch-model", "anabranch-runtime"]),
-    ("anabranch-server", &["anabranch-model", "anabranch-proto", "anabranch-runtime", "anabranch-storage"]),
+    (
+        "anabranch-server",
+        &[
+            "anabranch-model",
+            "anabranch-proto",
+            "anabranch-runtime",
+            "anabranch-storage",
+        ],
+    ),
     (
         "anabranch-loadtest",
-        &["anabranch-model", "anabranch-proto", "anabranch-runtime", "anabranch-server", "anabranch-storage"],
+        &[
+            "anabranch-model",
+            "anabranch-proto",
+            "anabranch-runtime",
+            "anabranch-server",
+            "anabranch-storage",
+        ],
     ),
     (
         "anabranch",
@@ -28,7 +42,10 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that only one of ours may name.
-const OWNED: &[(&str, &str)] = &[("lsm-tree", "anabranch-storage"), ("prost-build", "anabranch-proto")];
+const OWNED: &[(&str, &str)] = &[
+    ("lsm-tree", "anabranch-storage"),
+    ("prost-build", "anabranch-proto"),
+];
 
 /// Crates that must not know of the wire or the network.
 const PURE: &[(&str, &[&str])] = &[
@@ -39,11 +56,22 @@ const PURE: &[(&str, &[&str])] = &[
 
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--no-deps", "--format-version", "1", "--offline", "--manifest-path"])
+        .args([
+            "metadata",
+            "--no-deps",
+            "--format-version",
+            "1",
+            "--offline",
+            "--manifest-path",
+        ])
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let name = |value: &serde_json::Value| value["name"].as_str().unwrap().to_owned();
     let built = |value: &&serde_json::Value| value["kind"].as_str() != Some("dev");
@@ -62,9 +90,14 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
 fn crates_use_only_the_layers_below_them() {
     let layers: BTreeMap<&str, &[&str]> = LAYERS.iter().copied().collect();
     for (package, used) in dependencies() {
-        let allowed = layers.get(package.as_str()).unwrap_or_else(|| panic!("`{package}` is not in the layers"));
+        let allowed = layers
+            .get(package.as_str())
+            .unwrap_or_else(|| panic!("`{package}` is not in the layers"));
         for ours in used.iter().filter(|name| layers.contains_key(name.as_str())) {
-            assert!(allowed.contains(&ours.as_str()), "`{package}` must not use `{ours}`");
+            assert!(
+                allowed.contains(&ours.as_str()),
+                "`{package}` must not use `{ours}`"
+            );
         }
     }
 }
@@ -73,7 +106,10 @@ fn crates_use_only_the_layers_below_them() {
 fn engines_and_generators_are_named_in_one_crate() {
     for (package, used) in dependencies() {
         for (library, owner) in OWNED {
-            assert!(!used.contains(*library) || package == *owner, "`{library}` belongs to `{owner}`, not `{package}`");
+            assert!(
+                !used.contains(*library) || package == *owner,
+                "`{library}` belongs to `{owner}`, not `{package}`"
+            );
         }
     }
 }
@@ -83,7 +119,10 @@ fn inner_crates_do_not_know_the_wire() {
     let dependencies = dependencies();
     for (package, banned) in PURE {
         for library in *banned {
-            assert!(!dependencies[*package].contains(*library), "`{package}` must not use `{library}`");
+            assert!(
+                !dependencies[*package].contains(*library),
+                "`{package}` must not use `{library}`"
+            );
         }
     }
 }
@@ -95,7 +134,11 @@ fn the_engine_is_named_in_one_module() {
     let mut naming = Vec::new();
     while let Some(path) = files.pop() {
         if path.is_dir() {
-            files.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            files.extend(
+                std::fs::read_dir(&path)
+                    .unwrap()
+                    .map(|entry| entry.unwrap().path()),
+            );
         } else if std::fs::read_to_string(&path).unwrap().contains("lsm_tree::") {
             naming.push(path.file_name().unwrap().to_string_lossy().into_owned());
         }

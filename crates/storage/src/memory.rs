@@ -119,13 +119,12 @@ impl EventStore for MemoryStore {
             rows.reverse();
         }
         for (key, items) in rows {
-            if page.events.len() >= request.events_max.max(1) || page.bytes_read >= request.bytes_max as u64 {
-                if let Some(last) = page.events.last() {
-                    page.end = ScanEnd::More {
-                        after: last.key.clone(),
-                    };
-                    break;
-                }
+            let full = page.events.len() >= request.events_max || page.bytes_read >= request.bytes_max as u64;
+            if let (true, Some(last)) = (full, page.events.last()) {
+                page.end = ScanEnd::More {
+                    after: last.key.clone(),
+                };
+                break;
             }
             page.bytes_read += items
                 .iter()

@@ -44,16 +44,25 @@ impl EmbeddedStore {
     /// # Errors
     /// When another process holds the folder, or its files are damaged or not a store's.
     pub fn open(data_dir: &Path, options: EngineOptions, metrics: &Metrics) -> Result<Self, StoreError> {
-        let opening = |error: EngineError| StoreError::Open { reason: error.to_string(), source: source_of(error) };
+        let opening = |error: EngineError| StoreError::Open {
+            reason: error.to_string(),
+            source: source_of(error),
+        };
         let (engine, report) = Engine::open(data_dir, options).map_err(opening)?;
         tracing::info!(data_dir = %data_dir.display(), ?report, "embedded store opened");
         let records = engine.create_table("records").map_err(opening)?;
         metrics::register(metrics, &engine);
-        Ok(Self { engine, records, open: Mutex::new(true) })
+        Ok(Self {
+            engine,
+            records,
+            open: Mutex::new(true),
+        })
     }
 
     fn snapshot(&self, table: &TableName) -> Result<Snapshot, StoreError> {
-        let no_table = || StoreError::NoTable { table: table.to_string() };
+        let no_table = || StoreError::NoTable {
+            table: table.to_string(),
+        };
         let id = self.engine.table(&table.to_string()).ok_or_else(no_table)?;
         self.engine.snapshot(id).map_err(|error| read_error(table, error))
     }
@@ -66,11 +75,17 @@ fn source_of(error: EngineError) -> Option<crate::error::BoxError> {
 
 fn read_error(table: &TableName, error: EngineError) -> StoreError {
     match error {
-        EngineError::UnknownTable(_) => StoreError::NoTable { table: table.to_string() },
-        EngineError::Damaged { .. } | EngineError::Tree { .. } => {
-            StoreError::Corrupt { what: format!("table {table}"), reason: chain(&error) }
-        }
-        error => StoreError::Unavailable { doing: "reading", source: error.into() },
+        EngineError::UnknownTable(_) => StoreError::NoTable {
+            table: table.to_string(),
+        },
+        EngineError::Damaged { .. } | EngineError::Tree { .. } => StoreError::Corrupt {
+            what: format!("table {table}"),
+            reason: chain(&error),
+        },
+        error => StoreError::Unavailable {
+            doing: "reading",
+            source: error.into(),
+        },
     }
 }
 
@@ -88,15 +103,25 @@ fn write_error(error: EngineError) -> StoreError {
     match error {
         EngineError::Busy => StoreError::Overloaded,
         // Refused before the log: certainly not written.
-        EngineError::UnknownTable(_) | EngineError::Invalid(_) | EngineError::TooLarge { .. } => StoreError::Unavailable { doing: "writing", source: error.into() },
-        error => StoreError::Unknown { doing: "writing", source: error.into() },
+        EngineError::UnknownTable(_) | EngineError::Invalid(_) | EngineError::TooLarge { .. } => {
+            StoreError::Unavailable {
+                doing: "writing",
+                source: error.into(),
+            }
+        }
+        error => StoreError::Unknown {
+            doing: "writing",
+            source: error.into(),
+        },
     }
 }
 
 #[async_trait]
 impl EventStore for EmbeddedStore {
     async fn create_table(&self, table: &TableName) -> Result<(), StoreError> {
-        self.engine.create_table(&table.to_string()).map_err(write_error)?;
+        self.engine
+            .create_table(&table.to_string())
+            .map_err(write_error)?;
         Ok(())
     }
 
@@ -110,7 +135,12 @@ impl EventStore for EmbeddedStore {
         let mut batch: Vec<Row> = Vec::new();
         for (index, part) in parts.into_iter().enumerate() {
             let Some(table) = self.engine.table(&part.table.to_string()) else {
-                failed.push((index, StoreError::NoTable { table: part.table.to_string() }));
+                failed.push((
+                    index,
+                    StoreError::NoTable {
+                        table: part.table.to_string(),
+                    },
+                ));
                 continue;
             };
             scan::put_rows(&mut batch, table, &part.partition, part.events);
@@ -122,12 +152,23 @@ impl EventStore for EmbeddedStore {
             let copies = written.into_iter().map(|index| {
                 let source = error.to_string().into();
                 let doing = "writing";
-                (index, if doubt { StoreError::Unknown { doing, source } } else { StoreError::Unavailable { doing, source } })
+                (
+                    index,
+                    if doubt {
+                        StoreError::Unknown { doing, source }
+                    } else {
+                        StoreError::Unavailable { doing, source }
+                    },
+                )
             });
             failed.extend(copies);
             failed.sort_by_key(|(index, _)| *index);
         }
-        if failed.is_empty() { Ok(()) } else { Err(AppendFailure { failed }) }
+        if failed.is_empty() {
+            Ok(())
+        } else {
+            Err(AppendFailure { failed })
+        }
     }
 
     async fn scan(&self, request: &ScanRequest) -> Result<ScanPage, StoreError> {
@@ -157,7 +198,11 @@ impl EventStore for EmbeddedStore {
 
 impl EmbeddedStore {
     async fn commit(&self, rows: Vec<Row>) -> Result<(), StoreError> {
-        if rows.is_empty() { Ok(()) } else { self.engine.commit(rows).await.map_err(write_error) }
+        if rows.is_empty() {
+            Ok(())
+        } else {
+            self.engine.commit(rows).await.map_err(write_error)
+        }
     }
 }
 

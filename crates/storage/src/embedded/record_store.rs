@@ -24,22 +24,32 @@ fn encode(version: u64, value: Option<&Bytes>) -> Bytes {
 }
 
 fn decode(row: &Bytes) -> Result<VersionedRecord, StoreError> {
-    let broken = |reason: &str| StoreError::Corrupt { what: "record".to_owned(), reason: reason.to_owned() };
+    let broken = |reason: &str| StoreError::Corrupt {
+        what: "record".to_owned(),
+        reason: reason.to_owned(),
+    };
     let version = row.first_chunk::<8>().ok_or_else(|| broken("it ends early"))?;
     let value = match row.get(8) {
         Some(0) => None,
         Some(1) => Some(row.slice(9..)),
         _ => return Err(broken("its state is not known")),
     };
-    Ok(VersionedRecord { version: u64::from_be_bytes(*version), value })
+    Ok(VersionedRecord {
+        version: u64::from_be_bytes(*version),
+        value,
+    })
 }
 
 fn record_error(error: EngineError) -> StoreError {
     match error {
-        EngineError::Damaged { .. } | EngineError::Tree { .. } => {
-            StoreError::Corrupt { what: "table records".to_owned(), reason: super::chain(&error) }
-        }
-        error => StoreError::Unavailable { doing: "reading records", source: error.into() },
+        EngineError::Damaged { .. } | EngineError::Tree { .. } => StoreError::Corrupt {
+            what: "table records".to_owned(),
+            reason: super::chain(&error),
+        },
+        error => StoreError::Unavailable {
+            doing: "reading records",
+            source: error.into(),
+        },
     }
 }
 
@@ -71,12 +81,16 @@ impl RecordStore for EmbeddedStore {
         // A version is never used twice, so equal bytes mean that nobody was in between.
         let version = expected + 1;
         let stored = encode(version, value.as_ref());
-        let outcome = self.engine.compare_and_swap(self.records, row_key, row, stored).await.map_err(write_error)?;
+        let outcome = self
+            .engine
+            .compare_and_swap(self.records, row_key, row, stored)
+            .await
+            .map_err(write_error)?;
         Ok(match outcome {
             EngineOutcome::Applied => CasOutcome::Applied { version },
-            EngineOutcome::Conflict(current) => {
-                CasOutcome::Conflict { current: current.as_ref().map(decode).transpose()? }
-            }
+            EngineOutcome::Conflict(current) => CasOutcome::Conflict {
+                current: current.as_ref().map(decode).transpose()?,
+            },
         })
     }
 

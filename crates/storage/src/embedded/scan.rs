@@ -26,7 +26,11 @@ pub(super) fn put_rows(batch: &mut Vec<Row>, table: TableId, partition: &Partiti
         for item in event.items {
             let mut key = event_key.clone();
             keys::put_item_key(&mut key, &item.key);
-            batch.push(Row { table, key: Bytes::from(key), value: rows::encode(&item.value) });
+            batch.push(Row {
+                table,
+                key: Bytes::from(key),
+                value: rows::encode(&item.value),
+            });
         }
     }
 }
@@ -67,7 +71,8 @@ fn key_range(prefix: &[u8], bounds: &EventBounds) -> Option<(Vec<u8>, Vec<u8>)> 
         Bound::Included(event) => from = from.max(of_event(event)),
         Bound::Excluded(event) => from = from.max(keys::prefix_end(&of_event(event))?),
     }
-    let mut to = keys::prefix_end(&of_time(bounds.interval.start.micros())).or_else(|| keys::prefix_end(prefix))?;
+    let mut to =
+        keys::prefix_end(&of_time(bounds.interval.start.micros())).or_else(|| keys::prefix_end(prefix))?;
     match &bounds.lower {
         Bound::Unbounded => {}
         Bound::Included(event) => to = to.min(keys::prefix_end(&of_event(event))?),
@@ -101,7 +106,10 @@ impl<'a> PageBuilder<'a> {
         }
     }
 
-    fn fill(&mut self, range: impl Iterator<Item = Result<(Bytes, Bytes), EngineError>>) -> Result<(), StoreError> {
+    fn fill(
+        &mut self,
+        range: impl Iterator<Item = Result<(Bytes, Bytes), EngineError>>,
+    ) -> Result<(), StoreError> {
         for row in range {
             let (key, value) = row.map_err(|error| read_error(&self.request.table, error))?;
             let same_event = !self.event_key.is_empty() && key.starts_with(&self.event_key);
@@ -119,15 +127,23 @@ impl<'a> PageBuilder<'a> {
     /// being larger than a page.
     fn is_full(&self) -> bool {
         !self.events.is_empty()
-            && (self.events.len() >= self.request.events_max || self.bytes_read >= self.request.bytes_max as u64)
+            && (self.events.len() >= self.request.events_max
+                || self.bytes_read >= self.request.bytes_max as u64)
     }
 
     fn add(&mut self, same_event: bool, key: &[u8], value: &Bytes) -> Result<(), StoreError> {
         let value = rows::decode(value)?;
-        let raw_item_key = if same_event { key.get(self.event_key.len()..) } else { None };
+        let raw_item_key = if same_event {
+            key.get(self.event_key.len()..)
+        } else {
+            None
+        };
         let known = raw_item_key.and_then(|raw| self.item_keys.iter().find(|(bytes, _)| bytes == raw));
         if let (Some((_, item_key)), Some(event)) = (known, self.events.last_mut()) {
-            event.items.push(EventItem { key: item_key.clone(), value });
+            event.items.push(EventItem {
+                key: item_key.clone(),
+                value,
+            });
             return Ok(());
         }
         let (event_bytes, event, item_key) = self.take_apart(key)?;
@@ -136,7 +152,10 @@ impl<'a> PageBuilder<'a> {
             _ => {
                 self.turn_items();
                 self.event_key = event_bytes;
-                self.events.push(Event { key: event, items: vec![EventItem { key: item_key, value }] });
+                self.events.push(Event {
+                    key: event,
+                    items: vec![EventItem { key: item_key, value }],
+                });
             }
         }
         Ok(())
@@ -147,7 +166,11 @@ impl<'a> PageBuilder<'a> {
         let mut event_bytes = key.get(..self.prefix_bytes).unwrap_or_default().to_vec();
         keys::put_event(&mut event_bytes, &event);
         let raw = key.get(event_bytes.len()..).unwrap_or_default();
-        let known = self.item_keys.iter().find(|(bytes, _)| bytes == raw).map(|(_, known)| known.clone());
+        let known = self
+            .item_keys
+            .iter()
+            .find(|(bytes, _)| bytes == raw)
+            .map(|(_, known)| known.clone());
         let item_key = known.unwrap_or_else(|| {
             if self.item_keys.len() < 16 {
                 self.item_keys.push((raw.to_vec(), item_key.clone()));
@@ -167,10 +190,16 @@ impl<'a> PageBuilder<'a> {
     fn finish(mut self) -> ScanPage {
         self.turn_items();
         let end = match self.events.last() {
-            Some(last) if self.more => ScanEnd::More { after: last.key.clone() },
+            Some(last) if self.more => ScanEnd::More {
+                after: last.key.clone(),
+            },
             _ => ScanEnd::Exhausted,
         };
-        ScanPage { events: self.events, bytes_read: self.bytes_read, end }
+        ScanPage {
+            events: self.events,
+            bytes_read: self.bytes_read,
+            end,
+        }
     }
 }
 
@@ -213,7 +242,11 @@ pub(super) fn partitions(
     let mut found: Vec<PartitionKey> = Vec::new();
     let mut passed = after.map(keys::partition_prefix).unwrap_or_default();
     while found.len() < partitions_max {
-        let lower = if passed.is_empty() { Some(Vec::new()) } else { keys::prefix_end(&passed) };
+        let lower = if passed.is_empty() {
+            Some(Vec::new())
+        } else {
+            keys::prefix_end(&passed)
+        };
         let Some(lower) = lower else { break };
         let mut steps = 0;
         let mut at_end = true;

@@ -14,7 +14,10 @@ async fn embedded_conforms() {
     conformance::run(|| async {
         let n = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let store = open(&folder.path().join(n.to_string()));
-        conformance::Subject { events: store.clone(), records: store }
+        conformance::Subject {
+            events: store.clone(),
+            records: store,
+        }
     })
     .await;
 }
