@@ -1,83 +1,29 @@
-//! Why a request failed, as the catalogue in `errors.toml` lists it.
+//! Why a request failed: one type, one catalogue, one way onto the wire.
 //!
-//! Inside the server an error is a [`Reason`] and its facts; code, message, fix and the wire form are
-//! looked up in the catalogue at the edge.
+//! ```text
+//! errors.toml ─build.rs─▶ Reason ─┐
+//! what happened, with its values ─┴▶ ServiceError ─▶ tonic::Status ─▶ gRPC trailers, JSON body, log
+//! ```
+//!
+//! - Inside the server an error is a [`Reason`] and its facts; code, detail, fix and delay are looked up in
+//!   the catalogue at the edge.
+//! - On the wire it carries exactly one `ErrorInfo` (domain `anabranch.dev`), and the detail its reason asks for.
+//! - Every variable of a message is in the metadata too, so that texts may change freely.
+//! - What a store says maps to a reason in one `match`, here.
+
+mod catalogue;
+mod status;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anabranch_storage::{ErrorKind, StoreError};
 
-macro_rules! reasons {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
-        /// Every reason in the catalogue.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Reason { $($(#[$doc])* $variant,)* }
+pub use catalogue::{Detail, Entry, Reason};
+pub use status::{dress, reason_of};
 
-        impl Reason {
-            /// All of them.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
-
-            /// The name on the wire.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
-            }
-        }
-    };
-}
-
-reasons! {
-    /// The name breaks a rule.
-    InvalidNamespaceName = "INVALID_NAMESPACE_NAME",
-    /// A field of an event breaks a rule.
-    InvalidEvent = "INVALID_EVENT",
-    /// A time is outside years 1 to 9999 or malformed.
-    InvalidTimestamp = "INVALID_TIMESTAMP",
-    /// An interval ends before it starts.
-    InvalidTimeInterval = "INVALID_TIME_INTERVAL",
-    /// A page size is negative.
-    InvalidPageSize = "INVALID_PAGE_SIZE",
-    /// A search query breaks a rule.
-    InvalidSearchQuery = "INVALID_SEARCH_QUERY",
-    /// An aggregation breaks a rule.
-    InvalidAggregation = "INVALID_AGGREGATION",
-    /// A page token was not made by this store, or is damaged.
-    PageTokenInvalid = "PAGE_TOKEN_INVALID",
-    /// A page token belongs to another request.
-    PageTokenMismatch = "PAGE_TOKEN_MISMATCH",
-    /// A setting breaks a rule.
-    InvalidSetting = "INVALID_SETTING",
-    /// No such namespace.
-    NamespaceNotFound = "NAMESPACE_NOT_FOUND",
-    /// The name is taken.
-    NamespaceAlreadyExists = "NAMESPACE_ALREADY_EXISTS",
-    /// Somebody changed it at the same time.
-    NamespaceChanged = "NAMESPACE_CHANGED",
-    /// The event's slice takes no more reads or writes.
-    TimeSliceClosed = "TIME_SLICE_CLOSED",
-    /// The event lies before what was sealed.
-    TimeSliceSealed = "TIME_SLICE_SEALED",
-    /// The event is older than the accept limit.
-    EventTooOld = "EVENT_TOO_OLD",
-    /// The event is further ahead than the accept-ahead limit.
-    EventTooFarAhead = "EVENT_TOO_FAR_AHEAD",
-    /// The id is blocked.
-    IdBlocked = "ID_BLOCKED",
-    /// Some partitions of a write failed.
-    WritePartlyFailed = "WRITE_PARTLY_FAILED",
-    /// The queue of writes is full.
-    WriteQueueFull = "WRITE_QUEUE_FULL",
-    /// More is in flight than the server takes.
-    ServerOverloaded = "SERVER_OVERLOADED",
-    /// The deadline came before any answer.
-    DeadlineExceeded = "DEADLINE_EXCEEDED",
-    /// The store did not answer.
-    StoreUnreachable = "STORE_UNREACHABLE",
-    /// The store did not say whether the write happened.
-    StoreOutcomeUnknown = "STORE_OUTCOME_UNKNOWN",
-    /// Stored bytes break their own rules.
-    StoreCorrupt = "STORE_CORRUPT",
-}
+/// The domain of every `ErrorInfo` of this service.
+pub const DOMAIN: &str = "anabranch.dev";
 
 /// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -107,6 +53,36 @@ impl ServiceError {
         }
     }
 
+    /// An error of one field: its path, and what is wrong and would fit.
+    pub fn of_field(reason: Reason, path: impl Into<String>, problem: impl Into<String>) -> Self {
+        let (path, problem) = (path.into(), problem.into());
+        Self::new(reason, format!("{path}: {problem}"))
+            .with("field", &path)
+            .with("problem", &problem)
+            .field(path, problem)
+    }
+
+    /// A namespace is not there; `known` are the ones that are, to name the nearest.
+    pub fn namespace_not_found<'a>(namespace: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
+        let hint = did_you_mean(namespace, known);
+        Self::new(
+            Reason::NamespaceNotFound,
+            format!("no namespace `{namespace}`{hint}"),
+        )
+        .with("namespace", namespace)
+        .with("hint", hint)
+    }
+
+    /// A rule of our own does not hold.
+    pub fn internal(problem: impl Into<String>) -> Self {
+        let problem = problem.into();
+        Self::new(
+            Reason::Internal,
+            format!("server met a bug of its own: {problem}"),
+        )
+        .with("problem", problem)
+    }
+
     /// Names a field at fault.
     #[must_use]
     pub fn field(mut self, path: impl Into<String>, description: impl Into<String>) -> Self {
@@ -131,17 +107,15 @@ impl ServiceError {
 
 impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
-        let message = chain(&error);
-        let retry = Duration::from_millis(200);
-        match error.kind() {
-            ErrorKind::Overloaded => Self::new(Reason::ServerOverloaded, message).retry_after(retry),
-            ErrorKind::Corrupt => Self::new(Reason::StoreCorrupt, message),
-            ErrorKind::Unknown => Self::new(Reason::StoreOutcomeUnknown, message).retry_after(retry),
+        let problem = chain(&error);
+        let reason = match error.kind() {
+            ErrorKind::Overloaded => Reason::ServerOverloaded,
+            ErrorKind::Corrupt => Reason::StoreCorrupt,
+            ErrorKind::Unknown => Reason::StoreOutcomeUnknown,
             // A table that is not there any more was dropped under the request: try again and the slice is gone.
-            ErrorKind::Unavailable | ErrorKind::NotFound | ErrorKind::Invalid => {
-                Self::new(Reason::StoreUnreachable, message).retry_after(retry)
-            }
-        }
+            ErrorKind::Unavailable | ErrorKind::NotFound | ErrorKind::Invalid => Reason::StoreUnreachable,
+        };
+        Self::new(reason, problem.clone()).with("problem", problem)
     }
 }
 
@@ -155,3 +129,25 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+/// `; did you mean …?` with the known name that is nearest to one that is not known, or nothing.
+pub fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(name, known).map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"))
+}
+
+/// The known name that is nearest to one that is not known, if any is near at all.
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let wanted = name.to_lowercase();
+    known
+        .into_iter()
+        .map(|candidate| {
+            let distance = strsim::damerau_levenshtein(&wanted, &candidate.to_lowercase());
+            (distance, candidate)
+        })
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len().min(name.len()) / 3)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests;
