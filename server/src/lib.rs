@@ -11,5 +11,7 @@
 
 pub mod context;
 pub mod errors;
+pub mod http;
 pub mod namespaces;
 pub mod read;
+pub mod serve;
