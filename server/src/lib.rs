@@ -15,3 +15,4 @@ pub mod http;
 pub mod namespaces;
 pub mod read;
 pub mod serve;
+pub mod wire;

@@ -40,7 +40,11 @@ pub(super) struct Gateway {
 }
 
 /// Answers `/api/{service}/{method}`.
-pub(super) async fn call(State(gateway): State<Gateway>, Path(name): Path<String>, request: Request) -> Response {
+pub(super) async fn call(
+    State(gateway): State<Gateway>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Response {
     match gateway.serve(&name, request).await {
         Ok(body) => answer::ok(body),
         Err(status) => answer::error(&gateway.methods, &status),

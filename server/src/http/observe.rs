@@ -112,7 +112,12 @@ struct Outcome {
 
 impl Call {
     /// A call that has just arrived. It counts as cancelled until it says something else.
-    pub(super) fn arrived(metrics: CallMetrics, clock: Arc<dyn Clock>, method: &'static str, quiet: bool) -> Self {
+    pub(super) fn arrived(
+        metrics: CallMetrics,
+        clock: Arc<dyn Clock>,
+        method: &'static str,
+        quiet: bool,
+    ) -> Self {
         Self {
             metrics,
             arrived: clock.elapsed(),
