@@ -4,6 +4,15 @@
 //! The tests start this test binary again as a child (`child_writes`), which writes until it is killed, and
 //! check the store it leaves. `ANABRANCH_KILL_CYCLES` sets how often.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::cast_possible_truncation,
+    reason = "helpers of tests fail by panicking and measure with the real clock"
+)]
+
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::Write;

@@ -2,6 +2,15 @@
 //!
 //! `ANABRANCH_BIT_FLIPS` sets how many flips are tried in each kind of file.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::cast_possible_truncation,
+    reason = "helpers of tests fail by panicking and measure with the real clock"
+)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Bound;
