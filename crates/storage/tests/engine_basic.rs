@@ -1,5 +1,14 @@
 //! What the embedded engine promises while nothing goes wrong.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::cast_possible_truncation,
+    reason = "helpers of tests fail by panicking and measure with the real clock"
+)]
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::Path;

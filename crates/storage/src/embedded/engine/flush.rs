@@ -92,7 +92,7 @@ fn flush(store: &Store, table: &Arc<Table>) {
     }
     or_die("flush", store.fault(Fault::Flush));
     // Waits here, not under `apply`, while compaction syncs its manifest.
-    table.tree.settle();
+    let compaction_waits = table.tree.hold_compaction();
     let sealed = {
         let _groups_wait = store.apply.lock().unwrap_or_else(PoisonError::into_inner);
         if table.is_dropped() {
@@ -103,6 +103,7 @@ fn flush(store: &Store, table: &Arc<Table>) {
         table.first_commit.store(0, Ordering::Release);
         sealed
     };
+    drop(compaction_waits);
     let Some(sealed) = sealed else { return };
     let bytes = sealed.bytes();
     store.active.fetch_sub(bytes, Ordering::Relaxed);

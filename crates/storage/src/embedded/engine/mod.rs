@@ -139,10 +139,8 @@ impl Engine {
                 writer::run(store, log, &to_apply)
             })?,
             apply: spawn("engine-apply", &store, move |store| apply::run(store, &from_log))?,
-            flush: spawn("engine-flush", &store, |store| {
-                pace::be_nice();
-                flush::run(store);
-            })?,
+            // Not nice: it holds `apply` for a moment, and writers that are held back wait for it.
+            flush: spawn("engine-flush", &store, flush::run)?,
             compact: spawn("engine-compact", &store, |store| {
                 pace::be_nice();
                 compact::run(store);

@@ -18,7 +18,7 @@ use std::ops::Bound;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -152,6 +152,7 @@ pub(super) struct Tree {
     pub(super) dropped: Arc<AtomicBool>,
     /// Level-0 runs, kept here so that writers need no lock to know.
     l0_runs: Arc<AtomicUsize>,
+    gate: Arc<Gate>,
 }
 
 impl fmt::Debug for Tree {
@@ -173,6 +174,7 @@ impl Tree {
         };
         let dropped = Arc::new(AtomicBool::new(false));
         let l0_runs = Arc::new(AtomicUsize::new(0));
+        let gate = Arc::new(Gate::default());
         let pace = Arc::new(CompactionPace {
             folder: folder.join(TABLES_FOLDER),
             pause: shared.pause,
@@ -180,6 +182,7 @@ impl Tree {
             stopping: Arc::clone(&shared.stopping),
             dropped: Arc::clone(&dropped),
             l0_runs: Arc::clone(&l0_runs),
+            gate: Arc::clone(&gate),
         });
         let config = Config::new(folder, shared.seqno.clone(), SequenceNumberCounter::default())
             .use_cache(Arc::clone(&shared.cache))
@@ -199,6 +202,7 @@ impl Tree {
             shared,
             dropped,
             l0_runs,
+            gate,
         };
         tree.count_runs();
         Ok(tree)
@@ -250,9 +254,11 @@ impl Tree {
         Cut { n, active, open }
     }
 
-    /// Waits until no one else holds the version lock, so that the next call of [`Self::rotate`] is quick.
-    pub(super) fn settle(&self) {
-        drop(self.inner.get_version_history_lock());
+    /// Keeps compaction from taking the version lock for longer than a moment, so that [`Self::rotate`] and
+    /// [`Self::cut`] are quick. Waits while compaction holds it.
+    pub(super) fn hold_compaction(&self) -> impl Drop + use<'_> {
+        self.gate.enter(User::Rotation);
+        GateHeld(&self.gate)
     }
 
     /// Puts an empty memtable in place of the active one, which is returned; `None` if that was empty.
@@ -293,7 +299,10 @@ impl Tree {
     /// Does one step of compaction; says whether it changed anything.
     pub(super) fn compact(&self) -> Result<bool, TreeError> {
         let before = self.inner.current_version().id();
+        // Until its first row is read, and again after its last, compaction holds the version lock.
+        self.gate.enter(User::Compaction);
         let result = self.inner.compact(self.shared.compaction.clone(), SeqNo::MAX);
+        self.gate.leave_compaction();
         self.count_runs();
         match result {
             Ok(()) => Ok(self.inner.current_version().id() != before),
@@ -388,6 +397,55 @@ fn is_new(folder: &Path) -> Result<bool, EngineError> {
     }
 }
 
+/// Who may hold a tree's version lock for long: one at a time, and this says who.
+///
+/// Rotation holds up all writers while it waits for that lock, and compaction holds it through several fsyncs.
+/// The lock itself can not be asked, but compaction calls our filter before and after it is let go.
+#[derive(Debug, Default)]
+struct Gate {
+    user: Mutex<Option<User>>,
+    free: Condvar,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum User {
+    Rotation,
+    Compaction,
+}
+
+impl Gate {
+    fn enter(&self, user: User) {
+        let now = self.user.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut now = self
+            .free
+            .wait_while(now, |now| now.is_some())
+            .unwrap_or_else(PoisonError::into_inner);
+        *now = Some(user);
+    }
+
+    fn leave(&self) {
+        *self.user.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.free.notify_all();
+    }
+
+    /// Lets go for compaction, which may do so twice.
+    fn leave_compaction(&self) {
+        let mut now = self.user.lock().unwrap_or_else(PoisonError::into_inner);
+        if *now == Some(User::Compaction) {
+            *now = None;
+            self.free.notify_all();
+        }
+    }
+}
+
+struct GateHeld<'a>(&'a Gate);
+
+impl Drop for GateHeld<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
 /// Paces compactions from the inside: a filter that keeps every row, and pauses.
 struct CompactionPace {
     folder: PathBuf,
@@ -396,6 +454,7 @@ struct CompactionPace {
     stopping: Arc<AtomicBool>,
     dropped: Arc<AtomicBool>,
     l0_runs: Arc<AtomicUsize>,
+    gate: Arc<Gate>,
 }
 
 impl Factory for CompactionPace {
@@ -411,6 +470,8 @@ impl Factory for CompactionPace {
             stopping: Arc::clone(&self.stopping),
             dropped: Arc::clone(&self.dropped),
             l0_runs: Arc::clone(&self.l0_runs),
+            gate: Arc::clone(&self.gate),
+            reading: false,
         })
     }
 }
@@ -421,10 +482,17 @@ struct PacedCompaction {
     stopping: Arc<AtomicBool>,
     dropped: Arc<AtomicBool>,
     l0_runs: Arc<AtomicUsize>,
+    gate: Arc<Gate>,
+    /// The first row has been read.
+    reading: bool,
 }
 
 impl CompactionFilter for PacedCompaction {
     fn filter_item(&mut self, item: ItemAccessor<'_>, _: &Context) -> lsm_tree::Result<Verdict> {
+        if !self.reading {
+            self.reading = true;
+            self.gate.leave_compaction();
+        }
         if self.stopping.load(Ordering::Relaxed) || self.dropped.load(Ordering::Relaxed) {
             return Err(lsm_tree::Error::Io(io::ErrorKind::Interrupted.into()));
         }
@@ -432,5 +500,12 @@ impl CompactionFilter for PacedCompaction {
         let behind = || self.l0_runs.load(Ordering::Relaxed) > L0_RUNS_HURRY;
         self.pacer.spend(bytes as u64, self.files.get(), behind)?;
         Ok(Verdict::Keep)
+    }
+
+    fn finish(self: Box<Self>) {
+        // Next it takes the version lock to commit.
+        if self.reading {
+            self.gate.enter(User::Compaction);
+        }
     }
 }

@@ -13,6 +13,8 @@ mod frame;
 mod low;
 mod recover;
 mod segment;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::os::unix::fs::FileExt;
