@@ -9,10 +9,18 @@
 //! Generated protobuf types stop at `wire` and `grpc`; inside, everything is in terms of
 //! `anabranch_model`.
 
+pub mod admin;
 pub mod context;
+pub mod core;
 pub mod errors;
 pub mod http;
 pub mod namespaces;
 pub mod read;
 pub mod serve;
+pub mod settings;
+pub mod slices;
 pub mod wire;
+pub mod write;
+
+#[cfg(test)]
+pub(crate) mod testing;

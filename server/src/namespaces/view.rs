@@ -25,6 +25,9 @@ pub struct NamespaceView {
     pub settings: NamespaceSettings,
     /// Version of the settings' record.
     pub version: u64,
+    /// No event before this is accepted any more, whether its time has a slice or not. The slices'
+    /// own `sealed_before` follow from it.
+    pub sealed_before: Option<EventTime>,
     /// Every slice, ascending by start; they do not overlap.
     pub slices: Arc<Vec<TimeSlice>>,
     /// Ids that are refused.

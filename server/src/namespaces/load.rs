@@ -1,0 +1,149 @@
+//! Reads a whole namespace from its records.
+//!
+//! The namespace's own record is read before those of its slices. A change that makes something
+//! immutable mutable again stores the slices' epochs first and the setting last, so a reader that sees
+//! the new setting sees the new epochs too.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use anabranch_model::{NamespaceName, SliceName, TimeSeriesId, TimeSlice};
+use anabranch_storage::{RecordKey, RecordPrefix, RecordStore, VersionedRecord};
+
+use super::stored::{BlockRecord, NamespaceRecord, SliceRecord, Stored};
+use super::view::{Block, NamespaceView};
+use crate::errors::ServiceError;
+
+/// Records asked for at once.
+const LIST_MAX: usize = 1_000;
+
+/// A namespace as its records stood, with the versions to change them by.
+#[derive(Clone, Debug)]
+pub(crate) struct LoadedNamespace {
+    /// Its name.
+    pub name: NamespaceName,
+    /// Its record.
+    pub record: NamespaceRecord,
+    /// Version of its record.
+    pub version: u64,
+    /// Its slices, ascending by start.
+    pub slices: Vec<LoadedSlice>,
+    /// Its blocked ids.
+    pub blocked: Arc<BTreeMap<TimeSeriesId, Block>>,
+}
+
+/// A slice's record and its version.
+#[derive(Clone, Debug)]
+pub(crate) struct LoadedSlice {
+    /// The record.
+    pub record: SliceRecord,
+    /// Its version.
+    pub version: u64,
+}
+
+impl LoadedNamespace {
+    /// Slices that were cut and have no record yet.
+    pub(crate) fn unfinished(&self) -> Vec<TimeSlice> {
+        let made: BTreeSet<&SliceName> = self.slices.iter().map(|slice| &slice.record.slice.name).collect();
+        let creating = self.record.creating.iter().flat_map(|creation| &creation.slices);
+        creating
+            .filter(|slice| !made.contains(&slice.name))
+            .cloned()
+            .collect()
+    }
+
+    /// As requests see it.
+    pub(crate) fn view(&self) -> NamespaceView {
+        let sealed_before = self.record.sealed_before;
+        let slices = self.slices.iter().map(|loaded| {
+            let mut slice = loaded.record.slice.clone();
+            slice.sealed_before = sealed_before
+                .map(|before| before.min(slice.interval.end))
+                .filter(|before| *before > slice.interval.start);
+            slice
+        });
+        NamespaceView {
+            name: self.name.clone(),
+            settings: self.record.settings.clone(),
+            version: self.version,
+            sealed_before,
+            slices: Arc::new(slices.collect()),
+            blocked: self.blocked.clone(),
+        }
+    }
+}
+
+/// The namespace of a name; `None` when there is none.
+pub(crate) async fn load(
+    records: &dyn RecordStore,
+    name: &NamespaceName,
+) -> Result<Option<LoadedNamespace>, ServiceError> {
+    let key = RecordKey::Namespace {
+        namespace: name.clone(),
+    };
+    let Some(VersionedRecord {
+        version,
+        value: Some(bytes),
+    }) = records.get(&key).await?
+    else {
+        return Ok(None);
+    };
+    let record = NamespaceRecord::decode(&bytes)?;
+    let mut slices = Vec::new();
+    let mut blocked = BTreeMap::new();
+    for (_, found) in list(records, RecordPrefix::TimeSlices(name.clone())).await? {
+        let slice = SliceRecord::decode(&found.value.unwrap_or_default())?;
+        // What a namespace of the same name left behind is not this one's.
+        if slice.incarnation == record.incarnation {
+            slices.push(LoadedSlice {
+                record: slice,
+                version: found.version,
+            });
+        }
+    }
+    slices.sort_by_key(|slice| slice.record.slice.interval.start);
+    for (key, found) in list(records, RecordPrefix::BlockedIds(name.clone())).await? {
+        let block = BlockRecord::decode(&found.value.unwrap_or_default())?;
+        if let RecordKey::BlockedId { time_series_id, .. } = key
+            && block.incarnation == record.incarnation
+        {
+            let BlockRecord { reason, since, .. } = block;
+            blocked.insert(time_series_id, Block { reason, since });
+        }
+    }
+    Ok(Some(LoadedNamespace {
+        name: name.clone(),
+        record,
+        version,
+        slices,
+        blocked: Arc::new(blocked),
+    }))
+}
+
+/// The names of all namespaces.
+pub(crate) async fn names(records: &dyn RecordStore) -> Result<Vec<NamespaceName>, ServiceError> {
+    let found = list(records, RecordPrefix::Namespaces).await?.into_iter();
+    Ok(found
+        .filter_map(|(key, _)| match key {
+            RecordKey::Namespace { namespace } => Some(namespace),
+            _ => None,
+        })
+        .collect())
+}
+
+/// Every record of a prefix.
+pub(crate) async fn list(
+    records: &dyn RecordStore,
+    prefix: RecordPrefix,
+) -> Result<Vec<(RecordKey, VersionedRecord)>, ServiceError> {
+    let mut all: Vec<(RecordKey, VersionedRecord)> = Vec::new();
+    loop {
+        let after = all.last().map(|(key, _)| key.clone());
+        let page = records.list(&prefix, after.as_ref(), LIST_MAX).await?;
+        let ended = page.len() < LIST_MAX;
+        all.extend(page);
+        if ended {
+            return Ok(all);
+        }
+    }
+}
