@@ -68,7 +68,6 @@ impl Core {
         let keeper = SliceKeeper::start(
             store.clone(),
             namespaces.clone(),
-            clock.clone(),
             randomness,
             tasks,
             metrics,

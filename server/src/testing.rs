@@ -57,9 +57,8 @@ pub(crate) struct Server {
     pub(crate) core: Arc<Core>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) faults: Arc<Faults>,
-    #[expect(dead_code, reason = "kept, because its tasks end with it")]
-    pub(crate) tasks: Tasks,
-    pub(crate) metrics: Metrics,
+    pub(crate) _tasks: Tasks,
+    pub(crate) _metrics: Metrics,
 }
 
 impl Server {
@@ -81,8 +80,8 @@ impl Server {
             core,
             clock,
             faults,
-            tasks,
-            metrics,
+            _tasks: tasks,
+            _metrics: metrics,
         }
     }
 

@@ -3,9 +3,11 @@
 //! The record's version also moves when slices are cut, so a change that meets only that is made again.
 //! A change that meets another change of the *settings* is not: `NAMESPACE_CHANGED`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_model::{EventTime, NamespaceName, NamespaceSettings};
+use anabranch_runtime::Clock;
 use anabranch_storage::{CasOutcome, RecordKey, VersionedRecord};
 
 use super::load::LoadedNamespace;
@@ -163,6 +165,11 @@ impl Namespaces {
         changed(name)
     }
 
+    /// The clock that this server goes by.
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.clock
+    }
+
     /// The clock's time as event time.
     pub(crate) fn now(&self) -> EventTime {
         EventTime::from_micros(self.0.clock.unix_micros())
@@ -172,7 +179,7 @@ impl Namespaces {
     pub(crate) async fn load_for_change(
         &self,
         name: &NamespaceName,
-    ) -> Result<std::sync::Arc<LoadedNamespace>, ServiceError> {
+    ) -> Result<Arc<LoadedNamespace>, ServiceError> {
         let loaded = self.reload(name).await?;
         loaded
             .filter(|loaded| loaded.record.deleting_since.is_none())

@@ -177,7 +177,10 @@ impl Namespaces {
         {
             return Ok(cached.view);
         }
-        let cached = self.read_again(name).await?;
+        let cached = self.read_again(name).await.map_err(|error| match error.reason {
+            Reason::StoreUnreachable => error.retry_after(self.0.settings.refresh_interval),
+            _ => error,
+        })?;
         if self.is_fresh(cached.read_at) {
             return Ok(cached.view);
         }

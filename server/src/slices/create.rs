@@ -32,7 +32,7 @@ impl Keeping {
             let unfinished = loaded.unfinished();
             if !unfinished.is_empty() {
                 if self.is_anothers(&loaded) {
-                    self.clock.sleep(WATCH_INTERVAL).await;
+                    self.clock().sleep(WATCH_INTERVAL).await;
                 } else {
                     let finished = self.finish(&loaded, unfinished).await;
                     // Some may be made even if others failed.

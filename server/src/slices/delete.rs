@@ -28,7 +28,7 @@ impl SliceKeeper {
             keeping.mark(&loaded, now).await?;
         }
         if keeping.settings.shared_store {
-            keeping.clock.sleep(keeping.settings.settle).await;
+            keeping.clock().sleep(keeping.settings.settle).await;
         }
         let namespace = namespace.clone();
         self.ask(|done| Request::FinishDelete { namespace, done }).await

@@ -33,7 +33,7 @@ pub(super) async fn run(
                 }
                 keeping.answer(round.drain(..)).await;
             }
-            () = keeping.clock.sleep(keeping.settings.keeper_interval) => keeping.look_after_all().await,
+            () = keeping.clock().sleep(keeping.settings.keeper_interval) => keeping.look_after_all().await,
         }
     }
 }

@@ -82,7 +82,6 @@ pub struct SliceKeeper {
 struct Keeping {
     store: Store,
     namespaces: Namespaces,
-    clock: Arc<dyn Clock>,
     in_flight: InFlight,
     settings: SlicesSettings,
     /// Tells this keeper from others on the same store.
@@ -111,7 +110,6 @@ impl SliceKeeper {
     pub fn start(
         store: Store,
         namespaces: Namespaces,
-        clock: Arc<dyn Clock>,
         randomness: &Randomness,
         tasks: &Tasks,
         metrics: &Metrics,
@@ -126,7 +124,6 @@ impl SliceKeeper {
         let core = Arc::new(Keeping {
             store,
             namespaces,
-            clock,
             in_flight,
             settings,
             owner: randomness.next_u64(),
@@ -170,12 +167,16 @@ impl SliceKeeper {
 
 fn stopping() -> ServiceError {
     let problem = "server is stopping and makes no more time slices";
-    ServiceError::new(Reason::StoreUnreachable, problem)
+    ServiceError::new(Reason::ServerDraining, problem)
         .with("problem", problem)
         .retry_after(Duration::from_secs(1))
 }
 
 impl Keeping {
+    fn clock(&self) -> &dyn Clock {
+        &**self.namespaces.clock()
+    }
+
     fn now(&self) -> EventTime {
         self.namespaces.now()
     }

@@ -163,7 +163,7 @@ impl WriteQueue {
         let mut state = self.state();
         if state.closed {
             let problem = "server is stopping and queues no more writes";
-            return Err(ServiceError::new(Reason::StoreUnreachable, problem)
+            return Err(ServiceError::new(Reason::ServerDraining, problem)
                 .with("problem", problem)
                 .retry_after(Duration::from_secs(1)));
         }

@@ -48,16 +48,11 @@ pub(super) fn event_bytes(event: &EventRecord) -> usize {
 
 /// Checks count and sizes; returns the bytes of all events.
 pub(super) fn check_size(events: &[EventRecord]) -> Result<usize, ServiceError> {
-    let refuse = |field: String, problem: String| {
-        ServiceError::new(Reason::InvalidEvent, format!("{field}: {problem}"))
-            .with("field", &field)
-            .with("problem", &problem)
-            .field(field, problem)
-    };
     if events.is_empty() {
-        return Err(refuse(
-            "events".to_owned(),
-            "is empty; send at least one event".to_owned(),
+        return Err(ServiceError::of_field(
+            Reason::InvalidEvent,
+            "events",
+            "is empty; send at least one event",
         ));
     }
     if events.len() > REQUEST_EVENTS_MAX {
@@ -65,20 +60,24 @@ pub(super) fn check_size(events: &[EventRecord]) -> Result<usize, ServiceError> 
             "has {} events, at most {REQUEST_EVENTS_MAX} are allowed",
             events.len()
         );
-        return Err(refuse("events".to_owned(), problem));
+        return Err(ServiceError::of_field(Reason::TooManyEvents, "events", problem));
     }
     let mut total = 0;
     for (index, event) in events.iter().enumerate() {
         let bytes = event_bytes(event);
         if event.event.content_bytes() > EVENT_BYTES_MAX {
             let problem = format!("has {bytes} bytes, at most {EVENT_BYTES_MAX} are allowed");
-            return Err(refuse(format!("events[{index}]"), problem));
+            return Err(ServiceError::of_field(
+                Reason::FieldTooLarge,
+                format!("events[{index}]"),
+                problem,
+            ));
         }
         total += bytes;
     }
     if total > REQUEST_BYTES_MAX {
         let problem = format!("have {total} bytes together, at most {REQUEST_BYTES_MAX} are allowed");
-        return Err(refuse("events".to_owned(), problem));
+        return Err(ServiceError::of_field(Reason::FieldTooLarge, "events", problem));
     }
     Ok(total)
 }

@@ -125,7 +125,7 @@ async fn a_blocked_id_is_refused_by_name() {
     server
         .core
         .admin
-        .block_time_series_ids(&name("ns"), &[blocked.clone()], "floods")
+        .block_time_series_ids(&name("ns"), std::slice::from_ref(&blocked), "floods")
         .await
         .unwrap();
     let events = vec![event("a", now, "1", "x"), event("noisy", now, "1", "x")];
@@ -163,7 +163,7 @@ async fn too_many_events_and_too_many_bytes_are_refused() {
     let many = vec![event("a", now, "1", "x"); REQUEST_EVENTS_MAX + 1];
     assert_eq!(
         write(&server.core, many).await.unwrap_err().reason,
-        Reason::InvalidEvent
+        Reason::TooManyEvents
     );
     assert_eq!(
         write(&server.core, vec![]).await.unwrap_err().reason,
@@ -173,7 +173,7 @@ async fn too_many_events_and_too_many_bytes_are_refused() {
     let large = vec![event("a", now, "1", &large); 17];
     assert_eq!(
         write(&server.core, large).await.unwrap_err().reason,
-        Reason::InvalidEvent
+        Reason::FieldTooLarge
     );
 }
 
@@ -199,7 +199,7 @@ async fn thirteen_years_of_history_make_their_slices_in_one_write() {
         })
         .collect();
     write(&server.core, events).await.unwrap();
-    assert_eq!(server.read("a").await.len(), weeks as usize);
+    assert_eq!(server.read("a").await.len(), usize::try_from(weeks).unwrap());
 }
 
 #[tokio::test]
@@ -301,6 +301,7 @@ async fn nothing_earlier_is_made_durable_after_a_seal_has_returned() {
     server.create(NamespaceSettings::default()).await;
     let now = server.now();
     let earlier = now.saturating_sub(seconds(5));
+    let ns = server.ns();
     server.faults.hold_appends(true);
     let writing = tokio::join!(
         async {
@@ -319,7 +320,7 @@ async fn nothing_earlier_is_made_durable_after_a_seal_has_returned() {
             while server.faults.held() == 0 {
                 tokio::task::yield_now().await;
             }
-            let seal = server.core.admin.seal_time_slices(&server.ns(), Some(now));
+            let seal = server.core.admin.seal_time_slices(&ns, Some(now));
             tokio::pin!(seal);
             for _ in 0..50 {
                 assert!(
@@ -499,7 +500,7 @@ async fn a_stop_drains_the_queue_and_takes_nothing_more() {
         .queue
         .enqueue(request(vec![event("a", now, "2", "x")]))
         .await;
-    assert_eq!(error.unwrap_err().reason, Reason::StoreUnreachable);
+    assert_eq!(error.unwrap_err().reason, Reason::ServerDraining);
     assert!(!server.core.status().ready);
 }
 
