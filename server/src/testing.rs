@@ -200,6 +200,7 @@ impl Faults {
     }
 
     /// What was done since the last call, of what is logged.
+    #[allow(dead_code, reason = "the tests of slices use it")]
     pub(crate) fn take_log(&self) -> Vec<String> {
         std::mem::take(&mut self.log.lock().unwrap())
     }
