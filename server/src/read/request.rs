@@ -13,7 +13,8 @@ use crate::context::ResponseContext;
 pub const PAGE_SIZE_DEFAULT: usize = 1_000;
 /// Most rows in a page; more is silently capped.
 pub const PAGE_SIZE_MAX: usize = 10_000;
-/// A page ends with the record that reaches this many bytes of content.
+/// A page ends before the record that would take it past this many bytes of content; one that alone is
+/// larger comes alone.
 pub const PAGE_BYTES: usize = 2 << 20;
 /// Most ids that one query may name.
 pub const QUERY_IDS_MAX: usize = 1_000;

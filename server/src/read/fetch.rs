@@ -1,0 +1,136 @@
+//! One request's calls to the store: bounded, counted, and forgiving of slices that went away.
+//!
+//! - A permit is held for one call only, never while a stream waits for its turn in a merge, so
+//!   requests can not lock each other out.
+//! - A table that is gone was dropped by retention under the request: its slice is skipped, and the
+//!   answer's warnings say so. Every other failure fails the request.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anabranch_model::{Direction, PartitionKey, TimeSeriesId};
+use anabranch_storage::{ErrorKind, EventStore, ScanEnd, ScanPage, ScanRequest, StoreError, TableName};
+use tokio::sync::Semaphore;
+
+use super::metrics::ReadMetrics;
+
+#[derive(Debug)]
+pub(super) struct Fetch {
+    events: Arc<dyn EventStore>,
+    server: Arc<Semaphore>,
+    request: Semaphore,
+    metrics: Arc<ReadMetrics>,
+    partitions_read: AtomicU64,
+    bytes_read: AtomicU64,
+    warnings: Mutex<BTreeSet<String>>,
+}
+
+impl Fetch {
+    pub(super) fn new(
+        events: Arc<dyn EventStore>,
+        server: Arc<Semaphore>,
+        request_partitions_max: usize,
+        metrics: Arc<ReadMetrics>,
+    ) -> Self {
+        Self {
+            events,
+            server,
+            request: Semaphore::new(request_partitions_max.max(1)),
+            metrics,
+            partitions_read: AtomicU64::new(0),
+            bytes_read: AtomicU64::new(0),
+            warnings: Mutex::default(),
+        }
+    }
+
+    /// A page of a partition; an empty last one when the table is gone.
+    pub(super) async fn scan(&self, request: &ScanRequest) -> Result<ScanPage, StoreError> {
+        let _request = self.request.acquire().await;
+        let _server = self.server.acquire().await;
+        let page = match self.events.scan(request).await {
+            Err(error) => {
+                self.forgive(&request.table, error)?;
+                ScanPage {
+                    events: Vec::new(),
+                    bytes_read: 0,
+                    end: ScanEnd::Exhausted,
+                }
+            }
+            Ok(page) => page,
+        };
+        self.bytes_read.fetch_add(page.bytes_read, Ordering::Relaxed);
+        Ok(page)
+    }
+
+    /// The next bucket in which the id may have events; none when the table is gone.
+    pub(super) async fn next_time_bucket(
+        &self,
+        table: &TableName,
+        id: &TimeSeriesId,
+        from: i64,
+        to: i64,
+        direction: Direction,
+    ) -> Result<Option<i64>, StoreError> {
+        let _request = self.request.acquire().await;
+        let _server = self.server.acquire().await;
+        match self.events.next_time_bucket(table, id, from, to, direction).await {
+            Err(error) => self.forgive(table, error).map(|()| None),
+            found => found,
+        }
+    }
+
+    /// The next partitions of a table in the store's own order; none when the table is gone.
+    pub(super) async fn partitions(
+        &self,
+        table: &TableName,
+        after: Option<&PartitionKey>,
+        partitions_max: usize,
+    ) -> Result<Vec<PartitionKey>, StoreError> {
+        let _request = self.request.acquire().await;
+        let _server = self.server.acquire().await;
+        match self.events.partitions(table, after, partitions_max).await {
+            Err(error) => self.forgive(table, error).map(|()| Vec::new()),
+            found => found,
+        }
+    }
+
+    pub(super) fn partition_opened(&self) {
+        self.partitions_read.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn partition_left(&self, bytes: u64) {
+        // Histograms are of floats; a partition has far fewer bytes than a float counts exactly.
+        #[expect(clippy::cast_precision_loss, reason = "see above")]
+        self.metrics.partition_bytes.observe(bytes as f64);
+    }
+
+    pub(super) fn warn(&self, warning: String) {
+        self.warnings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(warning);
+    }
+
+    pub(super) fn partitions_read(&self) -> u64 {
+        self.partitions_read.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.bytes_read.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn take_warnings(&self) -> Vec<String> {
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *warnings).into_iter().collect()
+    }
+
+    fn forgive(&self, table: &TableName, error: StoreError) -> Result<(), StoreError> {
+        if error.kind() != ErrorKind::NotFound {
+            return Err(error);
+        }
+        let slice = &table.slice;
+        self.warn(format!("time slice `{slice}` was dropped and is left out"));
+        Ok(())
+    }
+}
