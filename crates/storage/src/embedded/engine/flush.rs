@@ -107,8 +107,9 @@ fn flush(store: &Store, table: &Arc<Table>) {
     let Some(sealed) = sealed else { return };
     let bytes = sealed.bytes();
     store.active.fetch_sub(bytes, Ordering::Relaxed);
+    // The next memtable is full before this one is written: no more pauses.
     let behind =
-        || store.active.load(Ordering::Relaxed) > 2 * store.options.memtable_bytes || store.shared.stopping();
+        || store.active.load(Ordering::Relaxed) > store.options.memtable_bytes || store.shared.stopping();
     if let Err(source) = table.tree.flush(&sealed, behind) {
         let path = table.tree.folder().to_path_buf();
         fatal(

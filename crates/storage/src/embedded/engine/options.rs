@@ -37,7 +37,7 @@ impl Default for EngineOptions {
         Self {
             segment_bytes: 64 << 20,
             segments_live_max: 8,
-            memtable_bytes: 24 << 20,
+            memtable_bytes: 32 << 20,
             block_cache_bytes: 64 << 20,
             open_files_max: 512,
             queue_bytes_max: 16 << 20,
