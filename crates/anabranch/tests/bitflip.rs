@@ -74,7 +74,10 @@ fn truth() -> Truth {
 fn build(folder: &Path, close: bool) {
     let (engine, report) = Engine::open(folder, EngineOptions::small()).unwrap();
     assert!(report.created);
-    let ids: BTreeMap<_, _> = TABLES.iter().map(|&table| (table, engine.create_table(table).unwrap())).collect();
+    let ids: BTreeMap<_, _> = TABLES
+        .iter()
+        .map(|&table| (table, engine.create_table(table).unwrap()))
+        .collect();
     let commits = commits();
     let last = commits.len() - 30;
     for (number, commit) in commits.into_iter().enumerate() {
@@ -82,9 +85,11 @@ fn build(folder: &Path, close: bool) {
             // Flush and compaction come to rest; what follows is in the log alone.
             std::thread::sleep(Duration::from_secs(2));
         }
-        let rows = commit
-            .into_iter()
-            .map(|(table, key, value)| Row { table: ids[table], key: Bytes::from(key), value: Bytes::from(value) });
+        let rows = commit.into_iter().map(|(table, key, value)| Row {
+            table: ids[table],
+            key: Bytes::from(key),
+            value: Bytes::from(value),
+        });
         engine.commit_blocking(rows.collect()).unwrap();
     }
     if close {
@@ -131,23 +136,34 @@ fn open_and_read(folder: &Path, truth: &Truth) -> Result<Result<(), String>, (bo
 /// Every row of every table, both ways and some by key; the inner error is a silent one.
 fn read_all(engine: &Engine, truth: &Truth) -> Result<Result<(), String>, EngineError> {
     for (table, rows) in truth {
-        let Some(id) = engine.table(table) else { return Ok(Err(format!("table {table} is gone"))) };
+        let Some(id) = engine.table(table) else {
+            return Ok(Err(format!("table {table} is gone")));
+        };
         let snapshot = engine.snapshot(id)?;
         let mut expected = rows.iter();
         for row in snapshot.range(Bound::Unbounded, Bound::Unbounded) {
             let (key, value) = row?;
             if expected.next() != Some((&key.to_vec(), &value.to_vec())) {
-                return Ok(Err(format!("{table}: wrong row at {:?}", String::from_utf8_lossy(&key))));
+                return Ok(Err(format!(
+                    "{table}: wrong row at {:?}",
+                    String::from_utf8_lossy(&key)
+                )));
             }
         }
         if let Some((key, _)) = expected.next() {
-            return Ok(Err(format!("{table}: {:?} is missing", String::from_utf8_lossy(key))));
+            return Ok(Err(format!(
+                "{table}: {:?} is missing",
+                String::from_utf8_lossy(key)
+            )));
         }
         let mut expected = rows.iter().rev();
         for row in snapshot.range(Bound::Unbounded, Bound::Unbounded).rev() {
             let (key, value) = row?;
             if expected.next() != Some((&key.to_vec(), &value.to_vec())) {
-                return Ok(Err(format!("{table}: wrong row at {:?}, backwards", String::from_utf8_lossy(&key))));
+                return Ok(Err(format!(
+                    "{table}: wrong row at {:?}, backwards",
+                    String::from_utf8_lossy(&key)
+                )));
             }
         }
         if expected.next().is_some() {
@@ -155,7 +171,10 @@ fn read_all(engine: &Engine, truth: &Truth) -> Result<Result<(), String>, Engine
         }
         for (key, value) in rows.iter().step_by(97) {
             if snapshot.get(key)?.as_deref() != Some(value.as_slice()) {
-                return Ok(Err(format!("{table}: wrong or missing value of {:?}", String::from_utf8_lossy(key))));
+                return Ok(Err(format!(
+                    "{table}: wrong or missing value of {:?}",
+                    String::from_utf8_lossy(key)
+                )));
             }
         }
     }
@@ -209,7 +228,11 @@ impl Position {
 
     fn of_line(line: &str) -> Self {
         let parts: Vec<_> = line.split('\t').collect();
-        Self { file: parts[0].into(), byte: parts[1].parse().unwrap(), bit: parts[2].parse().unwrap() }
+        Self {
+            file: parts[0].into(),
+            byte: parts[1].parse().unwrap(),
+            bit: parts[2].parse().unwrap(),
+        }
     }
 }
 
@@ -232,13 +255,22 @@ fn positions(folder: &Path, count: u64, dice: &mut Dice) -> Vec<Position> {
     for file in harness::files(folder) {
         let bytes = fs::read(folder.join(&file)).unwrap();
         // Segments are written ahead of need: almost all flips in the rest would prove nothing.
-        let used = bytes.iter().rposition(|&byte| byte != 0).map_or(bytes.len(), |last| (last + 64).min(bytes.len()));
+        let used = bytes
+            .iter()
+            .rposition(|&byte| byte != 0)
+            .map_or(bytes.len(), |last| (last + 64).min(bytes.len()));
         let of_kind = kinds.entry(kind(&file)).or_default();
         if used > 0 {
             of_kind.push((file, used as u64));
         }
     }
-    println!("  kinds: {:?}", kinds.iter().map(|(kind, files)| (kind.as_str(), files.len())).collect::<Vec<_>>());
+    println!(
+        "  kinds: {:?}",
+        kinds
+            .iter()
+            .map(|(kind, files)| (kind.as_str(), files.len()))
+            .collect::<Vec<_>>()
+    );
     kinds.retain(|_, files| !files.is_empty());
     let each = count.div_ceil(kinds.len() as u64);
     let mut positions = Vec::new();
@@ -251,7 +283,11 @@ fn positions(folder: &Path, count: u64, dice: &mut Dice) -> Vec<Position> {
                 1 => used - 1 - dice.below((*used).min(256)),
                 _ => dice.below(*used),
             };
-            positions.push(Position { file: file.clone(), byte, bit: u8::try_from(dice.below(8)).unwrap() });
+            positions.push(Position {
+                file: file.clone(),
+                byte,
+                bit: u8::try_from(dice.below(8)).unwrap(),
+            });
         }
     }
     positions
@@ -262,6 +298,8 @@ fn positions(folder: &Path, count: u64, dice: &mut Dice) -> Vec<Position> {
 #[ignore = "run by the other tests, as a process of its own"]
 fn child() {
     let Ok(job) = std::env::var(JOB) else { return };
+    // As the binary does: an engine that gives up says why in the log.
+    anabranch_runtime::telemetry::start_logs("warn").unwrap();
     let parts: Vec<_> = job.split('\n').collect();
     match parts[..] {
         ["build", folder, close] => build(Path::new(folder), close == "close"),
@@ -271,7 +309,12 @@ fn child() {
                 let line = line.unwrap();
                 println!("\nTRY\t{line}");
                 std::io::stdout().flush().unwrap();
-                let outcome = one_flip(Path::new(template), Path::new(work), &Position::of_line(&line), &truth);
+                let outcome = one_flip(
+                    Path::new(template),
+                    Path::new(work),
+                    &Position::of_line(&line),
+                    &truth,
+                );
                 let text = match outcome {
                     Outcome::Harmless => "harmless".to_owned(),
                     Outcome::RefusedAtOpen => "open".to_owned(),
@@ -303,9 +346,15 @@ fn make_template(place: &Path, name: &str) -> PathBuf {
     let folder = place.join(name);
     let stderr = place.join("build.log");
     let mut child = child_process(&["build", folder.to_str().unwrap(), name], &stderr);
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let mut lines = BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
     let built = lines.any(|line| line.ends_with("BUILT"));
-    assert!(built, "the folder was not made: {}", fs::read_to_string(stderr).unwrap());
+    assert!(
+        built,
+        "the folder was not made: {}",
+        fs::read_to_string(stderr).unwrap()
+    );
     if name == "close" {
         for _ in lines.by_ref() {}
     } else {
@@ -321,10 +370,18 @@ fn sweep(place: &Path, template: &Path, positions: &[Position]) -> Vec<(Position
     let mut results: Vec<(Position, Outcome)> = Vec::new();
     while results.len() < positions.len() {
         harness::write_lines(&list, positions[results.len()..].iter().map(Position::to_line));
-        let job = ["flip", template.to_str().unwrap(), work.to_str().unwrap(), list.to_str().unwrap()];
+        let job = [
+            "flip",
+            template.to_str().unwrap(),
+            work.to_str().unwrap(),
+            list.to_str().unwrap(),
+        ];
         let mut child = child_process(&job, &stderr);
         let mut tried = None;
-        for line in BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok) {
+        for line in BufReader::new(child.stdout.take().unwrap())
+            .lines()
+            .map_while(Result::ok)
+        {
             if let Some(position) = line.strip_prefix("TRY\t") {
                 tried = Some(Position::of_line(position));
             } else if let Some(text) = line.strip_prefix("GOT\t") {
@@ -349,7 +406,11 @@ fn sweep(place: &Path, template: &Path, positions: &[Position]) -> Vec<(Position
             };
             results.push((position, outcome));
         } else {
-            assert!(results.len() == positions.len(), "a child ended early: {}", fs::read_to_string(&stderr).unwrap());
+            assert!(
+                results.len() == positions.len(),
+                "a child ended early: {}",
+                fs::read_to_string(&stderr).unwrap()
+            );
         }
     }
     results
@@ -365,7 +426,12 @@ fn a_flipped_bit_is_harmless_or_named() {
     // In memory when there is such a place: each position is a copy of the folder.
     let shm = Path::new("/dev/shm");
     let builder = tempfile::Builder::new().prefix("anabranch-bitflip-").to_owned();
-    let place = if shm.is_dir() { builder.tempdir_in(shm) } else { builder.tempdir() }.unwrap();
+    let place = if shm.is_dir() {
+        builder.tempdir_in(shm)
+    } else {
+        builder.tempdir()
+    }
+    .unwrap();
     let since = Instant::now();
     let mut dice = Dice::new(mix(&[SEED, harness::number("ANABRANCH_SEED", 1)]));
     let mut table: BTreeMap<String, Row4> = BTreeMap::new();
@@ -373,16 +439,25 @@ fn a_flipped_bit_is_harmless_or_named() {
     let mut total = 0;
     for (name, shown) in [("close", "closed"), ("kill", "killed")] {
         let template = make_template(place.path(), name);
-        let size: u64 =
-            harness::files(&template).iter().map(|file| template.join(file).metadata().unwrap().len()).sum();
-        println!("{shown} folder: {} files, {} KiB", harness::files(&template).len(), size >> 10);
+        let size: u64 = harness::files(&template)
+            .iter()
+            .map(|file| template.join(file).metadata().unwrap().len())
+            .sum();
+        println!(
+            "{shown} folder: {} files, {} KiB",
+            harness::files(&template).len(),
+            size >> 10
+        );
         // The check has to pass on the folder as it is, and to notice a truth that is not the folder's.
         let untouched = place.path().join("untouched");
         harness::copy_folder(&template, &untouched);
         assert_eq!(open_and_read(&untouched, &truth()).unwrap(), Ok(()), "{shown}");
         let mut other = truth();
         other.get_mut(TABLES[0]).unwrap().values_mut().last().unwrap()[0] ^= 1;
-        assert!(open_and_read(&untouched, &other).unwrap().is_err(), "a check that can not fail");
+        assert!(
+            open_and_read(&untouched, &other).unwrap().is_err(),
+            "a check that can not fail"
+        );
         let _ = fs::remove_dir_all(&untouched);
 
         let positions = positions(&template, flips.div_ceil(2), &mut dice);
@@ -397,7 +472,10 @@ fn a_flipped_bit_is_harmless_or_named() {
                     scope.spawn(move || sweep(&place, template, chunk))
                 })
                 .collect();
-            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+            threads
+                .into_iter()
+                .flat_map(|thread| thread.join().unwrap())
+                .collect()
         });
         for (position, outcome) in results {
             total += 1;
@@ -416,7 +494,10 @@ fn a_flipped_bit_is_harmless_or_named() {
         }
     }
     println!("{total} flipped bits in {:.0?}:", since.elapsed());
-    println!("{:<28}{:>10}{:>10}{:>10}{:>10}{:>10}", "file", "harmless", "at open", "at read", "ended", "WRONG");
+    println!(
+        "{:<28}{:>10}{:>10}{:>10}{:>10}{:>10}",
+        "file", "harmless", "at open", "at read", "ended", "WRONG"
+    );
     for (kind, Row4(counts)) in &table {
         print!("{kind:<28}");
         for count in counts {
@@ -424,12 +505,20 @@ fn a_flipped_bit_is_harmless_or_named() {
         }
         println!();
     }
-    for why in wrong.iter().take(40) {
+    for why in wrong.iter().filter(|why| !why.contains("current\"")).take(40) {
         println!("{why}");
     }
-    assert!(wrong.is_empty(), "{} of {total} flips were neither harmless nor named", wrong.len());
+    assert!(
+        wrong.is_empty(),
+        "{} of {total} flips were neither harmless nor named",
+        wrong.len()
+    );
     for file in ["log/#.seg", "log/low", "tables", "trees/#/tables/#"] {
-        assert!(table.contains_key(file), "no file of kind {file} in {:?}", table.keys());
+        assert!(
+            table.contains_key(file),
+            "no file of kind {file} in {:?}",
+            table.keys()
+        );
     }
 }
 
@@ -448,7 +537,10 @@ fn the_binary_names_a_damaged_file() {
         an_instant: 2,
         value_bytes_max: 20_000,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let data = place.path().join("data");
     let server = Server::start(&data);
     runtime.block_on(async {
@@ -457,7 +549,10 @@ fn the_binary_names_a_damaged_file() {
         for series in 0..SERIES {
             for start in (0..EVENTS).step_by(100) {
                 let events = (start..start + 100).map(|n| maker.event(series, n)).collect();
-                let request = wire::WriteEventRecordsSyncRequest { namespace: NAMESPACE.into(), events };
+                let request = wire::WriteEventRecordsSyncRequest {
+                    namespace: NAMESPACE.into(),
+                    events,
+                };
                 client.write_event_records_sync(request).await.unwrap();
             }
         }
@@ -467,11 +562,18 @@ fn the_binary_names_a_damaged_file() {
     let mut dice = Dice::new(SEED);
     let mut outcomes: BTreeMap<&str, u64> = BTreeMap::new();
     let mut wrong = Vec::new();
-    for position in positions(&data, flips, &mut dice).into_iter().take(usize::try_from(flips).unwrap()) {
+    for position in positions(&data, flips, &mut dice)
+        .into_iter()
+        .take(usize::try_from(flips).unwrap())
+    {
         let case = place.path().join("case");
         let _ = fs::remove_dir_all(&case);
         harness::copy_folder(&data, &case.join("data"));
-        flip(&case.join("data").join(&position.file), position.byte, position.bit);
+        flip(
+            &case.join("data").join(&position.file),
+            position.byte,
+            position.bit,
+        );
         let outcome = match Started::serve(&case.join("data"), &[]).ready() {
             Err(why) if why.contains("panicked") => Err(why),
             Err(why) if names(&why, &position.file) => Ok("did not start, named the file"),
@@ -499,7 +601,13 @@ fn the_binary_names_a_damaged_file() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-async fn read_events(server: &Server, maker: Maker, namespace: &str, series: u64, events: u64) -> Result<(), String> {
+async fn read_events(
+    server: &Server,
+    maker: Maker,
+    namespace: &str,
+    series: u64,
+    events: u64,
+) -> Result<(), String> {
     let mut client = server.events().await;
     for series in 0..series {
         let request = wire::ReadEventRecordsRequest {
@@ -508,10 +616,14 @@ async fn read_events(server: &Server, maker: Maker, namespace: &str, series: u64
             latency_slo: Some(harness::duration(30)),
             ..wire::ReadEventRecordsRequest::default()
         };
-        let records = harness::walk(&mut client, request).await.map_err(|status| format!("{status:?}"))?;
+        let records = harness::walk(&mut client, request)
+            .await
+            .map_err(|status| format!("{status:?}"))?;
         check_order(&records, false).map_err(|why| format!("SILENT: {why}"))?;
         for record in &records {
-            maker.number(series, record).map_err(|why| format!("SILENT: {why}"))?;
+            maker
+                .number(series, record)
+                .map_err(|why| format!("SILENT: {why}"))?;
         }
         if records.len() as u64 != events {
             return Err(format!("SILENT: {} of {events} events", records.len()));

@@ -59,17 +59,27 @@ fn make_history(path: &Path, events: u64) {
         let commit = format!("{:012x}", dice.next() >> 16);
         // Heavy-tailed: the square of a share.
         let author = |dice: &mut Dice| format!("author:{:08x}", mix(&[heavy(dice, 400)]) >> 32);
-        let item = |key: &str, value: String| {
-            serde_json::json!({"eventItemKey": key, "eventItemValue": BASE64_STANDARD.encode(value)})
-        };
+        let item = |key: &str, value: String| serde_json::json!({"eventItemKey": key, "eventItemValue": BASE64_STANDARD.encode(value)});
         let line = |id: &str, event: &str, items: Vec<serde_json::Value>| {
-            serde_json::json!({"timeSeriesId": id, "eventTime": time, "eventId": event, "eventItems": items}).to_string()
+            serde_json::json!({"timeSeriesId": id, "eventTime": time, "eventId": event, "eventItems": items})
+                .to_string()
         };
         let by = author(&mut dice);
-        lines.push(line("repo:made", &commit, vec![item("author", by[7..].to_owned())]));
+        lines.push(line(
+            "repo:made",
+            &commit,
+            vec![item("author", by[7..].to_owned())],
+        ));
         for file in 0..dice.below(4) {
-            let path = format!("src/part{}/file{}.rs", heavy(&mut dice, 40), heavy(&mut dice, 2_000));
-            let (added, deleted) = (heavy(&mut dice, 900).to_string(), heavy(&mut dice, 300).to_string());
+            let path = format!(
+                "src/part{}/file{}.rs",
+                heavy(&mut dice, 40),
+                heavy(&mut dice, 2_000)
+            );
+            let (added, deleted) = (
+                heavy(&mut dice, 900).to_string(),
+                heavy(&mut dice, 300).to_string(),
+            );
             let mut of_file = vec![item("deleted", deleted.clone()), item("added", added.clone())];
             if dice.below(3) > 0 {
                 of_file.push(item("author", by[7..].to_owned()));
@@ -77,7 +87,11 @@ fn make_history(path: &Path, events: u64) {
             if dice.below(9) == 0 {
                 of_file.push(item("ünïcode key", String::new()));
             }
-            lines.push(line(&format!("file:{path}"), &format!("{commit}-{}", dice.below(1 << 30)), of_file));
+            lines.push(line(
+                &format!("file:{path}"),
+                &format!("{commit}-{}", dice.below(1 << 30)),
+                of_file,
+            ));
             let of_author = vec![item("path", path), item("added", added), item("deleted", deleted)];
             lines.push(line(&by, &format!("{commit}-{file}"), of_author));
         }
@@ -88,7 +102,12 @@ fn make_history(path: &Path, events: u64) {
 
 fn heavy(dice: &mut Dice, end: u64) -> u64 {
     let share = dice.share();
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "small")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "small"
+    )]
     let number = (share * share * share * end as f64) as u64;
     number
 }
@@ -113,24 +132,34 @@ fn read_truth(path: &Path) -> (Truth, u64) {
             .or_default();
         for item in line["eventItems"].as_array().unwrap() {
             let value = item["eventItemValue"].as_str().unwrap_or_default();
-            items.insert(text(&item["eventItemKey"]), BASE64_STANDARD.decode(value).unwrap());
+            items.insert(
+                text(&item["eventItemKey"]),
+                BASE64_STANDARD.decode(value).unwrap(),
+            );
         }
     }
     let mut count = 0;
-    let record = |id: &str, (time, event_id): (i64, String), items: BTreeMap<String, Vec<u8>>| wire::EventRecord {
-        time_series_id: id.to_owned(),
-        event_time: Some(harness::timestamp(time)),
-        event_id,
-        event_items: items
-            .into_iter()
-            .map(|(event_item_key, value)| wire::EventItem { event_item_key, event_item_value: Bytes::from(value) })
-            .collect(),
-    };
+    let record =
+        |id: &str, (time, event_id): (i64, String), items: BTreeMap<String, Vec<u8>>| wire::EventRecord {
+            time_series_id: id.to_owned(),
+            event_time: Some(harness::timestamp(time)),
+            event_id,
+            event_items: items
+                .into_iter()
+                .map(|(event_item_key, value)| wire::EventItem {
+                    event_item_key,
+                    event_item_value: Bytes::from(value),
+                })
+                .collect(),
+        };
     let truth = events
         .into_iter()
         .map(|(id, events)| {
             count += events.len() as u64;
-            let records = events.into_iter().map(|(key, items)| record(&id, key, items)).collect();
+            let records = events
+                .into_iter()
+                .map(|(key, items)| record(&id, key, items))
+                .collect();
             (id, records)
         })
         .collect();
@@ -175,8 +204,16 @@ async fn read_back(
                     reads += 1;
                     assert!(page.records.len() <= usize::try_from(page_size).unwrap());
                     for record in &page.records {
-                        let expected = if ascending { records.get(at) } else { records.iter().rev().nth(at) };
-                        assert_eq!(Some(record), expected, "{namespace} {id}, event {at}, pages of {page_size}");
+                        let expected = if ascending {
+                            records.get(at)
+                        } else {
+                            records.iter().rev().nth(at)
+                        };
+                        assert_eq!(
+                            Some(record),
+                            expected,
+                            "{namespace} {id}, event {at}, pages of {page_size}"
+                        );
                         at += 1;
                     }
                     if page.next_page_token.is_empty() {
@@ -216,14 +253,25 @@ async fn count(server: &Server, namespace: &str) -> u64 {
     let aggregation = wire::aggregation_query::Aggregation::Count(wire::CountAggregation::default());
     let mut request = wire::AggregateEventRecordsRequest {
         namespace: namespace.to_owned(),
-        aggregation_query: Some(wire::AggregationQuery { aggregation: Some(aggregation), group_by: None }),
+        aggregation_query: Some(wire::AggregationQuery {
+            aggregation: Some(aggregation),
+            group_by: None,
+        }),
         latency_slo: Some(harness::duration(60)),
         ..wire::AggregateEventRecordsRequest::default()
     };
     let mut count = 0;
     loop {
-        let page = client.aggregate_event_records(request.clone()).await.unwrap().into_inner();
-        count += page.rows.iter().map(|row| u64::try_from(row.count).unwrap()).sum::<u64>();
+        let page = client
+            .aggregate_event_records(request.clone())
+            .await
+            .unwrap()
+            .into_inner();
+        count += page
+            .rows
+            .iter()
+            .map(|row| u64::try_from(row.count).unwrap())
+            .sum::<u64>();
         if page.next_page_token.is_empty() {
             return count;
         }
@@ -246,7 +294,10 @@ fn a_history_reads_back_as_it_was_written() {
     let widest = truth.values().map(Vec::len).max().unwrap();
     println!("{events} events of {} ids, the widest of {widest}", truth.len());
     let truth = Arc::new(truth);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let data = place.path().join("data");
     let server = Server::start(&data);
     runtime.block_on(async {
@@ -278,11 +329,18 @@ fn a_history_reads_back_as_it_was_written() {
         let mut client = server.admin().await;
         let mut slices = Vec::new();
         for namespace in NAMESPACES {
-            let mut request =
-                admin::ListTimeSlicesRequest { namespace: namespace.into(), page_size: 1_000, page_token: String::new() };
+            let mut request = admin::ListTimeSlicesRequest {
+                namespace: namespace.into(),
+                page_size: 1_000,
+                page_token: String::new(),
+            };
             let mut count = 0;
             loop {
-                let page = client.list_time_slices(request.clone()).await.unwrap().into_inner();
+                let page = client
+                    .list_time_slices(request.clone())
+                    .await
+                    .unwrap()
+                    .into_inner();
                 count += page.time_slices.len();
                 if page.next_page_token.is_empty() {
                     break;
@@ -305,13 +363,24 @@ fn a_history_reads_back_as_it_was_written() {
     println!("killed with -9, ready again after {:.1?}", since.elapsed());
     runtime.block_on(async {
         for namespace in NAMESPACES {
-            assert_eq!(count(&server, namespace).await, events, "{namespace} after the kill");
+            assert_eq!(
+                count(&server, namespace).await,
+                events,
+                "{namespace} after the kill"
+            );
         }
         read_all(&server, &truth, "after kill -9").await;
     });
     server.assert_no_panic();
     let after = server.rss_peak();
-    println!("RSS peak: {} MiB before the kill, {} MiB after", before >> 20, after >> 20);
-    assert!(before < RSS_MAX && after < RSS_MAX, "the server needs more than 512 MiB");
+    println!(
+        "RSS peak: {} MiB before the kill, {} MiB after",
+        before >> 20,
+        after >> 20
+    );
+    assert!(
+        before < RSS_MAX && after < RSS_MAX,
+        "the server needs more than 512 MiB"
+    );
     assert!(server.stop().success());
 }

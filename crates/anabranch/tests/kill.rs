@@ -90,7 +90,11 @@ impl Folder {
                 // Every other folder gets values that fill memtables and log segments.
                 value_bytes_max: if number % 2 == 1 { 60_000 } else { 600 },
             },
-            known: Arc::new((0..WRITERS * SERIES_A_WRITER).map(|_| Mutex::new(Vec::new())).collect()),
+            known: Arc::new(
+                (0..WRITERS * SERIES_A_WRITER)
+                    .map(|_| Mutex::new(Vec::new()))
+                    .collect(),
+            ),
             namespace_there: false,
         }
     }
@@ -109,7 +113,10 @@ fn acked_events_survive_every_kill_exactly_once() {
     let mut totals = Totals::default();
     let mut dice = Dice::new(seed);
     let mut folder = Folder::new(seed, 0);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     for cycle in 0..cycles {
         if cycle % CYCLES_A_FOLDER == 0 {
             folder = Folder::new(seed, cycle / CYCLES_A_FOLDER);
@@ -122,7 +129,10 @@ fn acked_events_survive_every_kill_exactly_once() {
                 totals.killed_before_ready += 1;
             }
         }
-        let context = format!("cycle {cycle}, seed {seed}, folder {}", folder.place.path().display());
+        let context = format!(
+            "cycle {cycle}, seed {seed}, folder {}",
+            folder.place.path().display()
+        );
         let cycle_since = Instant::now();
         let result = runtime.block_on(one_cycle(&mut folder, &mut dice, &mut totals));
         if let Err(why) = result {
@@ -154,7 +164,10 @@ fn acked_events_survive_every_kill_exactly_once() {
         Ok(())
     });
     if let Err(why) = result {
-        panic!("after the last cycle: {why}\nkept: {}", folder.place.keep().display());
+        panic!(
+            "after the last cycle: {why}\nkept: {}",
+            folder.place.keep().display()
+        );
     }
     println!(
         "kill -9: {} cycles on {} new folders in {:.0?}, {} more kills while starting, {} kills within 1.5 s of a new \
@@ -172,7 +185,10 @@ fn acked_events_survive_every_kill_exactly_once() {
         totals.live_reads.load(Ordering::Relaxed),
         totals.log_bytes >> 20,
     );
-    assert!(totals.acked.load(Ordering::Relaxed) > cycles * 100, "the load was no load");
+    assert!(
+        totals.acked.load(Ordering::Relaxed) > cycles * 100,
+        "the load was no load"
+    );
 }
 
 async fn one_cycle(folder: &mut Folder, dice: &mut Dice, totals: &mut Totals) -> Result<(), String> {
@@ -191,7 +207,11 @@ async fn one_cycle(folder: &mut Folder, dice: &mut Dice, totals: &mut Totals) ->
     }
     let load = Load::start(&server, folder, dice.next()).await;
     // In a new folder the time runs from the start of the process.
-    let kill_at = if fresh { from + delay } else { Instant::now() + delay };
+    let kill_at = if fresh {
+        from + delay
+    } else {
+        Instant::now() + delay
+    };
     let _ = checked;
     if fresh {
         totals.kills_in_first_second += 1;
@@ -203,8 +223,10 @@ async fn one_cycle(folder: &mut Folder, dice: &mut Dice, totals: &mut Totals) ->
     if let Some(line) = log.lines().find(|line| line.contains("panicked")) {
         return Err(format!("the server panicked: {line}"));
     }
-    let bytes: u64 =
-        harness::files(&folder.data()).iter().map(|f| folder.data().join(f).metadata().map_or(0, |m| m.len())).sum();
+    let bytes: u64 = harness::files(&folder.data())
+        .iter()
+        .map(|f| folder.data().join(f).metadata().map_or(0, |m| m.len()))
+        .sum();
     totals.log_bytes = totals.log_bytes.max(bytes);
     Ok(())
 }
@@ -212,8 +234,13 @@ async fn one_cycle(folder: &mut Folder, dice: &mut Dice, totals: &mut Totals) ->
 /// Makes the namespace, unless a kill in the middle of it left it behind. One that was acknowledged must be there.
 async fn create_namespace(admin: &mut Admin, must_exist: bool) -> Result<bool, String> {
     if must_exist {
-        let request = anabranch_proto::admin::v1::GetNamespaceRequest { name: NAMESPACE.into() };
-        admin.get_namespace(request).await.map_err(|status| format!("the namespace is gone: {status}"))?;
+        let request = anabranch_proto::admin::v1::GetNamespaceRequest {
+            name: NAMESPACE.into(),
+        };
+        admin
+            .get_namespace(request)
+            .await
+            .map_err(|status| format!("the namespace is gone: {status}"))?;
         return Ok(true);
     }
     let namespace = anabranch_proto::admin::v1::Namespace {
@@ -222,7 +249,9 @@ async fn create_namespace(admin: &mut Admin, must_exist: bool) -> Result<bool, S
         event_buckets: Some(2),
         ..harness::namespace(NAMESPACE)
     };
-    let request = anabranch_proto::admin::v1::CreateNamespaceRequest { namespace: Some(namespace) };
+    let request = anabranch_proto::admin::v1::CreateNamespaceRequest {
+        namespace: Some(namespace),
+    };
     match admin.create_namespace(request).await {
         Ok(_) => Ok(true),
         Err(status) if status.code() == tonic::Code::AlreadyExists => Ok(true),
@@ -260,7 +289,11 @@ async fn check_series(
     let mut oldest_first = read_series(&mut client, maker, series, true, 777).await?;
     oldest_first.reverse();
     if newest_first != oldest_first {
-        return Err(format!("series {series}: {} events one way, {} the other", newest_first.len(), oldest_first.len()));
+        return Err(format!(
+            "series {series}: {} events one way, {} the other",
+            newest_first.len(),
+            oldest_first.len()
+        ));
     }
     let mut known = known.lock().unwrap();
     let mut there = vec![false; known.len()];
@@ -268,7 +301,11 @@ async fn check_series(
         let fate = usize::try_from(n).ok().and_then(|n| known.get(n).copied());
         match fate {
             None => return Err(format!("series {series}: event {n} was never sent")),
-            Some(Fate::Gone) => return Err(format!("series {series}: event {n} was gone after an earlier restart")),
+            Some(Fate::Gone) => {
+                return Err(format!(
+                    "series {series}: event {n} was gone after an earlier restart"
+                ));
+            }
             Some(Fate::Unknown | Fate::There) => there[usize::try_from(n).unwrap()] = true,
         }
     }
@@ -295,7 +332,11 @@ async fn read_series(
     ascending: bool,
     page_size: i32,
 ) -> Result<Vec<u64>, String> {
-    let direction = if ascending { wire::Direction::Ascending } else { wire::Direction::Descending };
+    let direction = if ascending {
+        wire::Direction::Ascending
+    } else {
+        wire::Direction::Descending
+    };
     let request = wire::ReadEventRecordsRequest {
         namespace: NAMESPACE.into(),
         time_series_id: maker.series(series),
@@ -304,9 +345,14 @@ async fn read_series(
         latency_slo: Some(harness::duration(30)),
         ..wire::ReadEventRecordsRequest::default()
     };
-    let records = harness::walk(client, request).await.map_err(|status| format!("series {series}: {status}"))?;
+    let records = harness::walk(client, request)
+        .await
+        .map_err(|status| format!("series {series}: {status}"))?;
     check_order(&records, ascending).map_err(|why| format!("series {series}: {why}"))?;
-    records.iter().map(|record| maker.number(series, record)).collect()
+    records
+        .iter()
+        .map(|record| maker.number(series, record))
+        .collect()
 }
 
 /// Writers and readers that run until the server is gone.
@@ -356,7 +402,11 @@ impl Load {
             };
             tasks.spawn(work.read());
         }
-        Self { tasks, counts, known: folder.known.clone() }
+        Self {
+            tasks,
+            counts,
+            known: folder.known.clone(),
+        }
     }
 
     async fn stop(mut self, totals: &Totals) -> Result<(), String> {
@@ -364,17 +414,28 @@ impl Load {
             while let Some(end) = self.tasks.join_next().await {
                 end.map_err(|error| error.to_string())??;
             }
-            Ok(())
+            Ok::<(), String>(())
         };
         tokio::time::timeout(Duration::from_secs(30), ends)
             .await
             .map_err(|_| "a call that never ends though its server is gone".to_owned())??;
-        totals.acked.fetch_add(self.counts.acked.load(Ordering::Relaxed), Ordering::Relaxed);
-        totals.live_reads.fetch_add(self.counts.reads.load(Ordering::Relaxed), Ordering::Relaxed);
+        totals
+            .acked
+            .fetch_add(self.counts.acked.load(Ordering::Relaxed), Ordering::Relaxed);
+        totals
+            .live_reads
+            .fetch_add(self.counts.reads.load(Ordering::Relaxed), Ordering::Relaxed);
         let in_doubt = |known: &Mutex<Vec<Fate>>| {
-            known.lock().unwrap().iter().filter(|&&fate| fate == Fate::Unknown).count() as u64
+            known
+                .lock()
+                .unwrap()
+                .iter()
+                .filter(|&&fate| fate == Fate::Unknown)
+                .count() as u64
         };
-        totals.unknown.fetch_add(self.known.iter().map(in_doubt).sum(), Ordering::Relaxed);
+        totals
+            .unknown
+            .fetch_add(self.known.iter().map(in_doubt).sum(), Ordering::Relaxed);
         Ok(())
     }
 }
@@ -420,14 +481,19 @@ impl Work {
         for &(series, n) in numbers {
             self.known[usize::try_from(series).unwrap()].lock().unwrap()[n] = Fate::There;
         }
-        self.counts.acked.fetch_add(numbers.len() as u64, Ordering::Relaxed);
+        self.counts
+            .acked
+            .fetch_add(numbers.len() as u64, Ordering::Relaxed);
     }
 
     async fn sync(mut self) -> Result<(), String> {
         loop {
             let (numbers, events) = self.batch();
             let sent = events.len();
-            let request = wire::WriteEventRecordsSyncRequest { namespace: NAMESPACE.into(), events };
+            let request = wire::WriteEventRecordsSyncRequest {
+                namespace: NAMESPACE.into(),
+                events,
+            };
             match self.client.write_event_records_sync(request).await {
                 Ok(answer) => {
                     let written = answer.into_inner().written;
@@ -449,7 +515,10 @@ impl Work {
         loop {
             // Queued events stay in doubt: they may be lost in a crash.
             let (_, events) = self.batch();
-            let request = wire::WriteEventRecordsRequest { namespace: NAMESPACE.into(), events };
+            let request = wire::WriteEventRecordsRequest {
+                namespace: NAMESPACE.into(),
+                events,
+            };
             if let Err(status) = self.client.write_event_records(request).await
                 && ends(&status)?
             {
@@ -483,7 +552,10 @@ impl Work {
                 Err(status) => return ends(&status).map(|_| ()),
                 Ok(Some(answer)) => {
                     let Some((numbers, sent)) = waiting.remove(&answer.batch_id) else {
-                        return Err(format!("an answer to batch `{}`, which is not in flight", answer.batch_id));
+                        return Err(format!(
+                            "an answer to batch `{}`, which is not in flight",
+                            answer.batch_id
+                        ));
                     };
                     match answer.status {
                         None if usize::try_from(answer.written) == Ok(sent) => self.acked(&numbers),
@@ -510,7 +582,13 @@ impl Work {
         let batch_id = format!("batch {next}");
         *next += 1;
         waiting.insert(batch_id.clone(), (numbers, events.len()));
-        send.send(wire::IngestEventRecordsRequest { namespace: NAMESPACE.into(), batch_id, events }).await.is_ok()
+        send.send(wire::IngestEventRecordsRequest {
+            namespace: NAMESPACE.into(),
+            batch_id,
+            events,
+        })
+        .await
+        .is_ok()
     }
 
     async fn read(mut self) -> Result<(), String> {
@@ -519,7 +597,12 @@ impl Work {
             // Whatever is certain before the read begins has to be on it.
             let before: Vec<usize> = {
                 let known = self.known[usize::try_from(series).unwrap()].lock().unwrap();
-                known.iter().enumerate().filter(|(_, fate)| **fate == Fate::There).map(|(n, _)| n).collect()
+                known
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, fate)| **fate == Fate::There)
+                    .map(|(n, _)| n)
+                    .collect()
             };
             let ascending = self.dice.below(2) == 0;
             let page_size = *self.dice.pick(&[3_i32, 50, 1_000]);
@@ -529,8 +612,13 @@ impl Work {
             match read_series(&mut self.client, self.maker, series, ascending, page_size).await {
                 Ok(mut returned) => {
                     returned.sort_unstable();
-                    if let Some(lost) = before.iter().find(|n| returned.binary_search(&(**n as u64)).is_err()) {
-                        return Err(format!("series {series}: acked event {lost} is not on a read that began later"));
+                    if let Some(lost) = before
+                        .iter()
+                        .find(|n| returned.binary_search(&(**n as u64)).is_err())
+                    {
+                        return Err(format!(
+                            "series {series}: acked event {lost} is not on a read that began later"
+                        ));
                     }
                     self.counts.reads.fetch_add(1, Ordering::Relaxed);
                 }
@@ -547,8 +635,12 @@ impl Work {
 fn ends(status: &tonic::Status) -> Result<bool, String> {
     match harness::reason(status).as_deref() {
         None => Ok(true),
-        Some("SERVER_OVERLOADED" | "STORE_OVERLOADED" | "WRITE_QUEUE_FULL" | "DEADLINE_EXCEEDED") => Ok(false),
-        Some("SERVER_DRAINING" | "STORE_UNREACHABLE" | "STORE_OUTCOME_UNKNOWN" | "WRITE_PARTLY_FAILED") => Ok(true),
+        Some("SERVER_OVERLOADED" | "STORE_OVERLOADED" | "WRITE_QUEUE_FULL" | "DEADLINE_EXCEEDED") => {
+            Ok(false)
+        }
+        Some("SERVER_DRAINING" | "STORE_UNREACHABLE" | "STORE_OUTCOME_UNKNOWN" | "WRITE_PARTLY_FAILED") => {
+            Ok(true)
+        }
         Some(_) => Err(format!("a write failed: {status:?}")),
     }
 }

@@ -31,7 +31,9 @@ fn event(n: u64) -> wire::EventRecord {
     wire::EventRecord {
         time_series_id: "whale".into(),
         // 3 at an instant, 1 ms apart.
-        event_time: Some(harness::timestamp(1_767_571_200_000_000 + i64::try_from(n / 3).unwrap() * 1_000)),
+        event_time: Some(harness::timestamp(
+            1_767_571_200_000_000 + i64::try_from(n / 3).unwrap() * 1_000,
+        )),
         event_id: format!("{n:010}"),
         event_items: vec![wire::EventItem {
             event_item_key: "payload".into(),
@@ -47,7 +49,10 @@ fn a_wide_id_is_walked_within_the_memory_limit() {
     let place = harness::folder("memory");
     let data = place.path().join("data");
     let server = Server::start(&data);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let namespace = admin::Namespace {
             seconds_per_time_slice: Some(7 * 86_400),
@@ -58,7 +63,10 @@ fn a_wide_id_is_walked_within_the_memory_limit() {
         let since = Instant::now();
         ingest(&server, events).await;
         let took = since.elapsed();
-        println!("{megabytes} MB as {events} events written in {took:.1?}, RSS peak {} MiB", server.rss_peak() >> 20);
+        println!(
+            "{megabytes} MB as {events} events written in {took:.1?}, RSS peak {} MiB",
+            server.rss_peak() >> 20
+        );
     });
     let after_write = server.rss_peak();
     runtime.block_on(walk(&server, events, false));
@@ -75,7 +83,10 @@ fn a_wide_id_is_walked_within_the_memory_limit() {
         peak >> 20,
         restarted >> 20
     );
-    assert!(peak < RSS_MAX && restarted < RSS_MAX, "the server needs more than 512 MiB");
+    assert!(
+        peak < RSS_MAX && restarted < RSS_MAX,
+        "the server needs more than 512 MiB"
+    );
 }
 
 async fn ingest(server: &Server, events: u64) {
@@ -84,7 +95,11 @@ async fn ingest(server: &Server, events: u64) {
     let sender = tokio::spawn(async move {
         for start in (0..events).step_by(usize::try_from(BATCH).unwrap()) {
             let request = wire::IngestEventRecordsRequest {
-                namespace: if start == 0 { NAMESPACE.into() } else { String::new() },
+                namespace: if start == 0 {
+                    NAMESPACE.into()
+                } else {
+                    String::new()
+                },
                 batch_id: start.to_string(),
                 events: (start..(start + BATCH).min(events)).map(event).collect(),
             };
@@ -93,7 +108,13 @@ async fn ingest(server: &Server, events: u64) {
             }
         }
     });
-    let mut answers = server.events().await.ingest_event_records(batches).await.unwrap().into_inner();
+    let mut answers = server
+        .events()
+        .await
+        .ingest_event_records(batches)
+        .await
+        .unwrap()
+        .into_inner();
     let mut written = 0;
     while let Some(answer) = answers.message().await.unwrap() {
         assert!(answer.status.is_none(), "{answer:?}");
@@ -119,7 +140,11 @@ async fn walk(server: &Server, events: u64, ascending: bool) {
     let (mut at, mut pages, mut slowest) = (0, 0_u64, std::time::Duration::ZERO);
     loop {
         let page_since = Instant::now();
-        let page = client.read_event_records(request.clone()).await.unwrap().into_inner();
+        let page = client
+            .read_event_records(request.clone())
+            .await
+            .unwrap()
+            .into_inner();
         slowest = slowest.max(page_since.elapsed());
         pages += 1;
         for record in &page.records {
@@ -133,6 +158,8 @@ async fn walk(server: &Server, events: u64, ascending: bool) {
         request.page_token = page.next_page_token;
     }
     let took = since.elapsed();
-    println!("walked {at} events in {pages} pages in {took:.1?}, slowest page {slowest:.1?}, ascending {ascending}");
+    println!(
+        "walked {at} events in {pages} pages in {took:.1?}, slowest page {slowest:.1?}, ascending {ascending}"
+    );
     assert_eq!(at, events);
 }

@@ -67,15 +67,23 @@ pub(crate) fn try_send(
         .and_then(|code| code.parse().ok())
         .ok_or_else(|| std::io::Error::other("an answer without a status"))?;
     let body = all[end + 4..].to_vec();
-    let body = if head.contains("transfer-encoding: chunked") { unchunk(&body) } else { body };
+    let body = if head.contains("transfer-encoding: chunked") {
+        unchunk(&body)
+    } else {
+        body
+    };
     Ok(Answer { status, head, body })
 }
 
 fn unchunk(mut chunks: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     while let Some(end) = chunks.windows(2).position(|two| two == b"\r\n") {
-        let size = std::str::from_utf8(&chunks[..end]).ok().and_then(|digits| usize::from_str_radix(digits, 16).ok());
-        let Some(size) = size.filter(|&size| size > 0) else { break };
+        let size = std::str::from_utf8(&chunks[..end])
+            .ok()
+            .and_then(|digits| usize::from_str_radix(digits, 16).ok());
+        let Some(size) = size.filter(|&size| size > 0) else {
+            break;
+        };
         let start = end + 2;
         body.extend_from_slice(&chunks[start..(start + size).min(chunks.len())]);
         chunks = &chunks[(start + size + 2).min(chunks.len())..];
@@ -85,7 +93,13 @@ fn unchunk(mut chunks: &[u8]) -> Vec<u8> {
 
 /// Calls a method of the API with a JSON body as bytes.
 pub(crate) fn call_bytes(address: SocketAddr, method: &str, body: &[u8]) -> Answer {
-    send(address, "POST", &format!("/api/{method}"), "content-type: application/json\r\n", body)
+    send(
+        address,
+        "POST",
+        &format!("/api/{method}"),
+        "content-type: application/json\r\n",
+        body,
+    )
 }
 
 /// Calls a method of the API.

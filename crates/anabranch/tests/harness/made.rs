@@ -50,7 +50,9 @@ impl Dice {
 
 /// One number of several.
 pub(crate) fn mix(of: &[u64]) -> u64 {
-    of.iter().fold(0x5851_f42d_4c95_7f2d, |state, part| Dice::new(state ^ part).next())
+    of.iter().fold(0x5851_f42d_4c95_7f2d, |state, part| {
+        Dice::new(state ^ part).next()
+    })
 }
 
 /// How the events of a run are made.
@@ -109,7 +111,11 @@ impl Maker {
         let Ok(n) = u64::from_str_radix(digits, 16) else {
             return wrong("an event that was never written");
         };
-        if *event == self.event(series, n) { Ok(n) } else { wrong("an event with wrong bytes") }
+        if *event == self.event(series, n) {
+            Ok(n)
+        } else {
+            wrong("an event with wrong bytes")
+        }
     }
 }
 

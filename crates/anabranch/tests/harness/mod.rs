@@ -36,20 +36,26 @@ pub(crate) const READY_WITHIN: Duration = Duration::from_secs(120);
 
 /// The binary under test: the one that cargo built beside this test, or the one that `ANABRANCH_BIN` names.
 pub(crate) fn binary() -> PathBuf {
-    std::env::var_os("ANABRANCH_BIN").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_anabranch")), PathBuf::from)
+    std::env::var_os("ANABRANCH_BIN")
+        .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_anabranch")), PathBuf::from)
 }
 
 /// A number from the environment.
 pub(crate) fn number(variable: &str, default: u64) -> u64 {
     match std::env::var(variable) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable}=`{text}` is not a number")),
+        Ok(text) => text
+            .parse()
+            .unwrap_or_else(|_| panic!("{variable}=`{text}` is not a number")),
         Err(_) => default,
     }
 }
 
 /// A temporary folder beside the build, so that large data does not fill a small `/tmp`.
 pub(crate) fn folder(name: &str) -> tempfile::TempDir {
-    tempfile::Builder::new().prefix(&format!("anabranch-{name}-")).tempdir().unwrap()
+    tempfile::Builder::new()
+        .prefix(&format!("anabranch-{name}-"))
+        .tempdir()
+        .unwrap()
 }
 
 /// A process that was started and may not listen yet. Killed when dropped.
@@ -64,7 +70,11 @@ impl Started {
     pub(crate) fn serve(data_dir: &Path, more: &[&str]) -> Self {
         let beside = data_dir.parent().unwrap();
         let stderr = beside.join("stderr.log");
-        let log = OpenOptions::new().create(true).append(true).open(&stderr).unwrap();
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&stderr)
+            .unwrap();
         let mut child = Command::new(binary())
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data_dir)
@@ -83,23 +93,35 @@ impl Started {
                 let _ = send.try_send(line);
             }
         });
-        Self { child, first_line, stderr }
+        Self {
+            child,
+            first_line,
+            stderr,
+        }
     }
 
     /// Waits for `listening on http://HOST:PORT`, always the first line on stdout.
     pub(crate) fn ready(mut self) -> Result<Server, String> {
         let line = match self.first_line.recv_timeout(READY_WITHIN) {
             Ok(line) => line,
-            Err(RecvTimeoutError::Timeout) => return Err(format!("not ready within {READY_WITHIN:?}: {}", self.log_end())),
+            Err(RecvTimeoutError::Timeout) => {
+                return Err(format!("not ready within {READY_WITHIN:?}: {}", self.log_end()));
+            }
             Err(RecvTimeoutError::Disconnected) => {
                 let status = self.child.wait().unwrap();
-                return Err(format!("ended with {status} before it listened: {}", self.log_end()));
+                return Err(format!(
+                    "ended with {status} before it listened: {}",
+                    self.log_end()
+                ));
             }
         };
         let address = line
             .strip_prefix("listening on http://")
             .unwrap_or_else(|| panic!("the first line on stdout is `{line}`"));
-        Ok(Server { address: address.parse().unwrap(), started: self })
+        Ok(Server {
+            address: address.parse().unwrap(),
+            started: self,
+        })
     }
 
     /// True when the first line came already.
@@ -135,7 +157,9 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server that has to become ready.
     pub(crate) fn start(data_dir: &Path) -> Self {
-        Started::serve(data_dir, &[]).ready().unwrap_or_else(|why| panic!("{why}"))
+        Started::serve(data_dir, &[])
+            .ready()
+            .unwrap_or_else(|why| panic!("{why}"))
     }
 
     pub(crate) fn url(&self) -> String {
@@ -150,13 +174,23 @@ impl Server {
     /// SIGTERM, and how it ended.
     pub(crate) fn stop(mut self) -> ExitStatus {
         let pid = self.started.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
         let since = Instant::now();
         loop {
             if let Some(status) = self.started.child.try_wait().unwrap() {
                 return status;
             }
-            assert!(since.elapsed() < Duration::from_secs(60), "the server does not stop: {}", self.started.log_end());
+            assert!(
+                since.elapsed() < Duration::from_secs(60),
+                "the server does not stop: {}",
+                self.started.log_end()
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -207,7 +241,11 @@ impl Server {
             .output()
             .unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "anabranch {arguments:?} ended with {}: {stderr}", output.status);
+        assert!(
+            output.status.success(),
+            "anabranch {arguments:?} ended with {}: {stderr}",
+            output.status
+        );
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -238,7 +276,9 @@ pub(crate) fn namespace(name: &str) -> admin::Namespace {
 }
 
 pub(crate) async fn create(client: &mut Admin, namespace: admin::Namespace) -> admin::Namespace {
-    let request = admin::CreateNamespaceRequest { namespace: Some(namespace) };
+    let request = admin::CreateNamespaceRequest {
+        namespace: Some(namespace),
+    };
     client.create_namespace(request).await.unwrap().into_inner()
 }
 
@@ -275,13 +315,25 @@ pub(crate) async fn walk(
 ) -> Result<Vec<wire::EventRecord>, tonic::Status> {
     let mut request = request;
     let mut records = Vec::new();
-    let page_max = if request.page_size == 0 { 1_000 } else { usize::try_from(request.page_size).unwrap() };
+    let page_max = if request.page_size == 0 {
+        1_000
+    } else {
+        usize::try_from(request.page_size).unwrap()
+    };
     let mut empty_pages = 0;
     loop {
         let page = client.read_event_records(request.clone()).await?.into_inner();
-        assert!(page.records.len() <= page_max, "{} records on a page of {page_max}", page.records.len());
+        assert!(
+            page.records.len() <= page_max,
+            "{} records on a page of {page_max}",
+            page.records.len()
+        );
         assert_eq!(page.response_context.len(), 1, "one context a namespace");
-        empty_pages = if page.records.is_empty() { empty_pages + 1 } else { 0 };
+        empty_pages = if page.records.is_empty() {
+            empty_pages + 1
+        } else {
+            0
+        };
         assert!(empty_pages < 1_000, "a walk that does not move on");
         records.extend(page.records);
         if page.next_page_token.is_empty() {
