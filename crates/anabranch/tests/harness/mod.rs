@@ -15,6 +15,7 @@
 
 pub(crate) mod json;
 pub(crate) mod made;
+pub(crate) mod raw;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader};
@@ -68,6 +69,11 @@ pub(crate) struct Started {
 impl Started {
     /// Starts `anabranch serve` on a free port.
     pub(crate) fn serve(data_dir: &Path, more: &[&str]) -> Self {
+        Self::serve_with(data_dir, more, &[])
+    }
+
+    /// The same with settings in its environment.
+    pub(crate) fn serve_with(data_dir: &Path, more: &[&str], settings: &[(&str, &str)]) -> Self {
         let beside = data_dir.parent().unwrap();
         let stderr = beside.join("stderr.log");
         let log = OpenOptions::new()
@@ -79,6 +85,7 @@ impl Started {
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data_dir)
             .args(more)
+            .envs(settings.iter().copied())
             .current_dir(beside)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -124,7 +131,7 @@ impl Started {
         })
     }
 
-    /// True when the first line came already.
+    /// SIGKILL, whether it listens yet or not.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -343,7 +350,7 @@ pub(crate) async fn walk(
     }
 }
 
-/// Waits for a file operation of the test itself.
+/// A copy of a folder and all that is in it.
 pub(crate) fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
