@@ -169,7 +169,7 @@ impl Tree {
         check_manifest(folder)?;
         let fail = |error: lsm_tree::Error| EngineError::Tree {
             table: name.to_owned(),
-            path: folder.to_path_buf(),
+            path: damaged_table(folder).unwrap_or_else(|| folder.to_path_buf()),
             source: TreeError(Box::new(error)),
         };
         let dropped = Arc::new(AtomicBool::new(false));
@@ -318,17 +318,43 @@ impl Tree {
     /// After a failed read: the first table file whose bytes do not fit their checksum.
     pub(super) fn find_damage(&self) -> Option<PathBuf> {
         let version = self.inner.current_version();
-        let damaged = version.iter_tables().find(|table| {
-            let file = fs::File::open(&*table.path);
-            let sum = file.and_then(|file| {
-                let mut hash = HashWriter(xxhash_rust::xxh3::Xxh3Default::new());
-                io::copy(&mut io::BufReader::new(file), &mut hash)?;
-                Ok(hash.0.digest128())
-            });
-            !sum.is_ok_and(|sum| sum == table.checksum().into_u128())
-        });
+        let damaged = version
+            .iter_tables()
+            .find(|table| !hash_of(&table.path).is_ok_and(|sum| sum == table.checksum().into_u128()));
         damaged.map(|table| table.path.to_path_buf())
     }
+}
+
+/// The first table file of a tree that does not open whose bytes are not those that its manifest promises.
+///
+/// The manifest lists each table as `id u64 | kind of checksum u8 (0) | xxh3-128 of the file`, little-endian, and
+/// [`check_manifest`] has proved it.
+fn damaged_table(folder: &Path) -> Option<PathBuf> {
+    let current = fs::read(folder.join("current")).ok()?;
+    let version = u64::from_le_bytes(current.get(..8)?.try_into().ok()?);
+    let manifest = fs::read(folder.join(format!("v{version}"))).ok()?;
+    let lists = |entry: &[u8]| manifest.windows(entry.len()).any(|window| window == entry);
+    fs::read_dir(folder.join(TABLES_FOLDER))
+        .ok()?
+        .flatten()
+        .map(|file| file.path())
+        .find(|path| {
+            let id = path
+                .file_name()
+                .and_then(|name| name.to_str()?.parse::<u64>().ok());
+            let Some(mut entry) = id.map(|id| [&id.to_le_bytes()[..], &[0]].concat()) else {
+                return false;
+            };
+            let listed = lists(&entry);
+            entry.extend(hash_of(path).unwrap_or_default().to_le_bytes());
+            listed && !lists(&entry)
+        })
+}
+
+fn hash_of(path: &Path) -> io::Result<u128> {
+    let mut hash = HashWriter(xxhash_rust::xxh3::Xxh3Default::new());
+    io::copy(&mut io::BufReader::new(fs::File::open(path)?), &mut hash)?;
+    Ok(hash.0.digest128())
 }
 
 struct HashWriter(xxhash_rust::xxh3::Xxh3Default);
@@ -374,12 +400,21 @@ fn check_manifest(folder: &Path) -> Result<(), EngineError> {
         return Err(damaged());
     }
     let manifest = folder.join(format!("v{version}"));
-    let bytes = fs::read(&manifest).map_err(EngineError::io("read the manifest", &manifest))?;
+    // Either file may be the damaged one, so both are named.
+    let bytes = match fs::read(&manifest) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let what = format!(
+                "it names the manifest `{}`, which is not there",
+                manifest.display()
+            );
+            return Err(EngineError::damaged(&path, what));
+        }
+        Err(error) => return Err(EngineError::io("read the manifest", &manifest)(error)),
+    };
     if xxhash_rust::xxh3::xxh3_128(&bytes) != sum {
-        return Err(EngineError::damaged(
-            &manifest,
-            "the manifest does not match its checksum in `current`",
-        ));
+        let what = format!("the manifest does not match its checksum in `{}`", path.display());
+        return Err(EngineError::damaged(&manifest, what));
     }
     Ok(())
 }
