@@ -62,6 +62,97 @@ impl Position {
     }
 }
 
+/// How a position stands to the end of a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    Before,
+    /// Everything up to the end is examined, and nothing after it.
+    At,
+    /// The end's partition was never met: it is gone, or others have come where it was looked for.
+    Missed,
+}
+
+impl Position {
+    /// How far a walk that stops at `end` has come. In event order an end is a key or a time; in
+    /// partition order only equal partitions can be told, since their order is the store's.
+    pub(super) fn reach(&self, end: &Self, direction: Direction) -> Reach {
+        let at = |reached: bool| if reached { Reach::At } else { Reach::Before };
+        match (self, end) {
+            (Self::Time(time), Self::Time(end)) => at(direction.compare(time, end).is_ge()),
+            (Self::Time(time), Self::Event { key, .. }) => at(match direction {
+                Direction::Ascending => *time > key.time,
+                Direction::Descending => *time <= key.time,
+            }),
+            (
+                Self::Event { key, time_series_id },
+                Self::Event {
+                    key: end_key,
+                    time_series_id: end_id,
+                },
+            ) => at(direction
+                .compare(&(key, time_series_id), &(end_key, end_id))
+                .is_ge()),
+            (Self::Slice { slice_start }, Self::Slice { slice_start: end })
+            | (Self::Partition { slice_start, .. }, Self::Slice { slice_start: end })
+                if slice_start == end =>
+            {
+                at(matches!(self, Self::Slice { .. }))
+            }
+            (
+                Self::Slice { slice_start } | Self::Partition { slice_start, .. },
+                Self::Slice { slice_start: end },
+            ) => at(direction.compare(slice_start, end).is_gt()),
+            (
+                Self::Partition {
+                    slice_start, event, ..
+                },
+                Self::Partition {
+                    slice_start: end_start,
+                    event: end_event,
+                    ..
+                },
+            ) => {
+                if self.same_partition(end) {
+                    return at(match (event, end_event) {
+                        (None, _) => true,
+                        (Some(event), Some(end)) => direction.compare(event, end).is_ge(),
+                        (Some(_), None) => false,
+                    });
+                }
+                match direction.compare(slice_start, end_start).is_gt() {
+                    true => Reach::Missed,
+                    false => Reach::Before,
+                }
+            }
+            (
+                Self::Slice { slice_start },
+                Self::Partition {
+                    slice_start: end_start,
+                    ..
+                },
+            ) => match direction.compare(slice_start, end_start).is_ge() {
+                true => Reach::Missed,
+                false => Reach::Before,
+            },
+            _ => Reach::Before,
+        }
+    }
+
+    fn same_partition(&self, other: &Self) -> bool {
+        let place = |position: &Self| match position {
+            Self::Partition {
+                slice_start,
+                time_series_id,
+                time_bucket,
+                event_bucket,
+                ..
+            } => Some((*slice_start, time_series_id.clone(), *time_bucket, *event_bucket)),
+            _ => None,
+        };
+        place(self) == place(other)
+    }
+}
+
 /// Bytes that a walk has read so far of a partition that it stands in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PartitionBytes {
@@ -88,10 +179,25 @@ pub(super) struct Cursor {
     pub(super) rows: Option<RowsCursor>,
 }
 
-/// Where the pages of an aggregation's rows stand. The rows are of the part of the walk from the
-/// cursor's position to `part_end`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Where the pages of an aggregation stand: its part starts at the cursor's position.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct RowsCursor {
+    /// What cut this part or the one before it.
+    pub(super) cut: Option<Cut>,
+    /// Where its rows stand; `None` when none has been answered yet.
+    pub(super) page: Option<PartPage>,
+}
+
+/// What cut a part of an aggregation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Cut {
+    Deadline,
+    Groups,
+}
+
+/// Where the rows of a part stand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PartPage {
     /// Where the part ends; the walk's own end when `None`.
     pub(super) part_end: Option<Position>,
     /// The last row that was answered.

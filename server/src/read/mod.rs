@@ -11,6 +11,7 @@
 //!
 //! What a namespace holds comes as a [`crate::namespaces::NamespaceView`]; nothing here changes it.
 
+mod aggregate;
 mod cursor;
 mod fan_out;
 mod fetch;

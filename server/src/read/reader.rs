@@ -17,6 +17,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::aggregate::FinishedParts;
 use super::cursor::{Cursor, Position};
 use super::fan_out::{FanOut, Hints};
 use super::fetch::Fetch;
@@ -45,6 +46,7 @@ pub struct Reader {
     pub(super) limits: ReadLimits,
     pub(super) server: Arc<Semaphore>,
     pub(super) hints: Hints,
+    pub(super) finished: FinishedParts,
 }
 
 impl Reader {
@@ -63,6 +65,7 @@ impl Reader {
             metrics: Arc::new(ReadMetrics::register(metrics)),
             server: Arc::new(Semaphore::new(limits.server_partitions_max.max(1))),
             hints: Hints::new(limits.fan_out_start),
+            finished: FinishedParts::new(&limits),
             limits,
         }
     }
@@ -253,6 +256,7 @@ struct Asked {
 pub(super) enum Kind {
     Read,
     Search,
+    Aggregate,
 }
 
 /// Of everything that makes a walk what it is. Page size, latency and mask may change between pages.

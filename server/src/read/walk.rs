@@ -12,12 +12,12 @@
 
 use std::sync::Arc;
 
-use anabranch_model::{Event, EventTime, PartitionKey, TimeSeriesId};
+use anabranch_model::{Direction, Event, EventTime, PartitionKey, TimeSeriesId};
 use anabranch_storage::StoreError;
 use futures::future::{self, BoxFuture, FutureExt};
 use futures::stream::{BoxStream, FuturesOrdered, StreamExt};
 
-use super::cursor::{PartitionBytes, Position};
+use super::cursor::{PartitionBytes, Position, Reach};
 use super::fan_out::FanOut;
 use super::fetch::Fetch;
 use super::merge::Merge;
@@ -170,6 +170,38 @@ impl Walk {
             Scope::Everything => cell.inside(&event)?,
         };
         Some((time_series_id, event))
+    }
+
+    /// How far the walk has come to a position at which it is to stop.
+    pub(super) fn reach(&self, end: &Position) -> Reach {
+        self.position.reach(end, self.route.direction)
+    }
+
+    /// True when the next event is here and lies after a position at which the walk is to stop.
+    pub(super) fn next_is_after(&self, end: &Position) -> bool {
+        let (Some(cell), Some((id, event))) = (&self.current, self.peek()) else {
+            return false;
+        };
+        let direction = self.route.direction;
+        match end {
+            Position::Start => true,
+            Position::Time(time) => match direction {
+                Direction::Ascending => event.key.time >= *time,
+                Direction::Descending => event.key.time < *time,
+            },
+            Position::Event { key, time_series_id } => direction
+                .compare(&(&event.key, id), &(key, time_series_id))
+                .is_gt(),
+            // Taking it would come past the end, in the end's own partition.
+            Position::Partition {
+                event: Some(end_event),
+                ..
+            } => cell.inside(event).is_some_and(|next| {
+                next.reach(end, direction) == Reach::At && direction.compare(&event.key, end_event).is_gt()
+            }),
+            Position::Partition { .. } => false,
+            Position::Slice { slice_start } => direction.compare(&cell.slice_start, slice_start).is_gt(),
+        }
     }
 
     /// Leaves a cell that is known to hold no more, so that the position is its end.

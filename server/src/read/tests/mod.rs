@@ -1,5 +1,6 @@
 //! The read path against a model that is a sorted list.
 
+mod aggregates;
 mod deadlines;
 mod searches;
 mod support;

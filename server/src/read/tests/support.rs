@@ -215,6 +215,7 @@ impl World {
             version: 1,
             slices: Arc::new(slices),
             blocked: Arc::default(),
+            sealed_before: None,
         };
         let world = Self {
             reader: reader(store.clone(), clock.clone()),
@@ -232,6 +233,20 @@ impl World {
     /// As after a restart, or on another server: nothing remembered but what is stored.
     pub(super) fn restart(&mut self) {
         self.reader = reader(self.store.clone(), self.clock.clone());
+    }
+
+    /// A reader with other limits.
+    pub(super) fn limit(&mut self, change: impl FnOnce(&mut ReadLimits)) {
+        let mut limits = ReadLimits::default();
+        change(&mut limits);
+        let tokens = PageTokens::new(&[7; 32]);
+        self.reader = Reader::new(
+            self.store.clone(),
+            self.clock.clone(),
+            tokens,
+            &Metrics::default(),
+            limits,
+        );
     }
 
     pub(super) fn table(&self, slice: &TimeSlice) -> TableName {

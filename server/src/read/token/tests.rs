@@ -1,5 +1,5 @@
 use super::*;
-use crate::read::cursor::{PartitionBytes, Position, RowMark, RowsCursor};
+use crate::read::cursor::{Cut, PartPage, PartitionBytes, Position, RowMark, RowsCursor};
 use anabranch_model::{EventId, EventKey, EventTime, TimeInterval, TimeSeriesId};
 use anabranch_storage::memory::MemoryStore;
 use proptest::prelude::*;
@@ -58,8 +58,8 @@ prop_compose! {
                 bytes,
             }).collect(),
             rows: rows.map(|(part_end, prefix, hash)| RowsCursor {
-                part_end,
-                after: RowMark { prefix: prefix.into(), hash },
+                cut: part_end.is_some().then_some(Cut::Groups),
+                page: Some(PartPage { part_end, after: RowMark { prefix: prefix.into(), hash } }),
             }),
         }
     }
