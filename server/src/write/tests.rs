@@ -563,7 +563,9 @@ async fn writers_and_a_seal_may_race_but_nothing_lands_after_it() {
                 })
             })
             .collect();
-        tokio::task::yield_now().await;
+        while server.read("a").await.len() < 20 {
+            tokio::task::yield_now().await;
+        }
         server
             .core
             .admin
