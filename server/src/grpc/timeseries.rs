@@ -114,7 +114,7 @@ impl TimeSeriesService for TimeSeriesEdge {
         let request = aggregate::request(request.into_inner(), deadline)?;
         let kind = request.aggregation.kind;
         let view = self.core.namespaces.view(&request.namespace).await?;
-        let _ = (view, request, kind, aggregate::page);
-        Err(ServiceError::internal("aggregates are not built yet").into())
+        let page = self.core.reader.aggregate(&view, request).await?;
+        Ok(Response::new(aggregate::page(page, kind)))
     }
 }
