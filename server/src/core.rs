@@ -3,7 +3,8 @@
 //! ```text
 //!             ┌─▶ Namespaces ◀─ SliceKeeper ◀─ Admin
 //! Core::start ┤        ▲            ▲
-//!             └─▶ Writer ─ WriteQueue            Store, Clock, Randomness, Tasks, Metrics: passed in
+//!             ├─▶ Writer ─ WriteQueue            Store, Clock, Randomness, Tasks, Metrics: passed in
+//!             └─▶ Reader
 //! ```
 //!
 //! The gRPC layer and the binary hold a [`Core`]; nothing in here knows of either.
@@ -20,6 +21,7 @@ use anabranch_storage::Store;
 use crate::admin::{Admin, ServerStatus};
 use crate::errors::ServiceError;
 use crate::namespaces::Namespaces;
+use crate::read::{PageTokens, Reader};
 use crate::settings::ServerSettings;
 use crate::slices::SliceKeeper;
 use crate::write::{InFlight, WriteMetrics, WriteQueue, Writer};
@@ -35,6 +37,8 @@ pub struct Core {
     pub writer: Writer,
     /// The way in for those who do not wait.
     pub queue: WriteQueue,
+    /// The way out.
+    pub reader: Reader,
     /// What operators ask.
     pub admin: Admin,
     store: Store,
@@ -85,6 +89,14 @@ impl Core {
             write_metrics.clone(),
         );
         let queue = WriteQueue::start(writer.clone(), clock.clone(), tasks, settings.queue);
+        let tokens = PageTokens::load_or_create(&*store.records, randomness).await?;
+        let reader = Reader::new(
+            store.events.clone(),
+            clock.clone(),
+            tokens,
+            metrics,
+            settings.read,
+        );
         let admin = Admin::new(namespaces.clone(), keeper.clone(), write_metrics);
         let started = (EventTime::from_micros(clock.unix_micros()), clock.elapsed());
         Ok(Arc::new(Self {
@@ -92,6 +104,7 @@ impl Core {
             keeper,
             writer,
             queue,
+            reader,
             admin,
             store,
             clock,

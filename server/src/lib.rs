@@ -13,6 +13,7 @@ pub mod admin;
 pub mod context;
 pub mod core;
 pub mod errors;
+pub mod grpc;
 pub mod http;
 pub mod namespaces;
 pub mod read;

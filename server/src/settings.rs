@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::namespaces::NamespacesSettings;
+use crate::read::ReadLimits;
 use crate::slices::SlicesSettings;
 use crate::write::QueueSettings;
 
@@ -15,6 +16,8 @@ pub struct ServerSettings {
     pub slices: SlicesSettings,
     /// How queued writes are written.
     pub queue: QueueSettings,
+    /// How much a read may take at once.
+    pub read: ReadLimits,
 }
 
 impl ServerSettings {

@@ -171,6 +171,7 @@ pub(crate) struct Faults {
     pub(crate) store: Arc<MemoryStore>,
     failing: Mutex<BTreeMap<String, bool>>,
     records_down: AtomicBool,
+    tables_down: AtomicBool,
     hold: AtomicBool,
     held: AtomicUsize,
     pub(crate) log: Mutex<Vec<String>>,
@@ -190,6 +191,11 @@ impl Faults {
         self.records_down.store(down, Ordering::SeqCst);
     }
 
+    /// Tables can not be made.
+    pub(crate) fn tables_down(&self, down: bool) {
+        self.tables_down.store(down, Ordering::SeqCst);
+    }
+
     /// Appends wait at the door.
     pub(crate) fn hold_appends(&self, hold: bool) {
         self.hold.store(hold, Ordering::SeqCst);
@@ -200,7 +206,6 @@ impl Faults {
     }
 
     /// What was done since the last call, of what is logged.
-    #[allow(dead_code, reason = "the tests of slices use it")]
     pub(crate) fn take_log(&self) -> Vec<String> {
         std::mem::take(&mut self.log.lock().unwrap())
     }
@@ -230,6 +235,9 @@ fn unavailable() -> StoreError {
 impl EventStore for Faults {
     async fn create_table(&self, table: &TableName) -> Result<(), StoreError> {
         tokio::task::yield_now().await;
+        if self.tables_down.load(Ordering::SeqCst) {
+            return Err(unavailable());
+        }
         self.note(format!("create {table}"));
         self.store.create_table(table).await
     }

@@ -12,7 +12,6 @@ pub mod aggregate;
 pub mod context;
 pub mod events;
 pub mod fields;
-pub mod list_token;
 pub mod namespace;
 pub mod query;
 pub mod read;

@@ -47,8 +47,11 @@ impl Admin {
         settings: NamespaceSettings,
     ) -> Result<NamespaceInfo, ServiceError> {
         let created = self.namespaces.create(name, settings).await?;
-        // Without it the first write would wait for its slice.
-        self.keeper.ensure(name, vec![self.namespaces.now()]).await?;
+        // Without it the first write would wait for its slice. The namespace is there whatever comes of it,
+        // and the keeper tries again.
+        if let Err(error) = self.keeper.ensure(name, vec![self.namespaces.now()]).await {
+            tracing::warn!(namespace = %name, %error, "first time slice could not be made yet");
+        }
         Ok(created)
     }
 

@@ -4,7 +4,7 @@
 //! immutable mutable again stores the slices' epochs first and the setting last, so a reader that sees
 //! the new setting sees the new epochs too.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use anabranch_model::{NamespaceName, SliceName, TimeSeriesId, TimeSlice};
@@ -73,10 +73,12 @@ impl LoadedNamespace {
     }
 }
 
-/// The namespace of a name; `None` when there is none.
+/// The namespace of a name; `None` when there is none. Slices that are as they were `known` to be are
+/// not decoded again: most never change, and all are listed every second.
 pub(crate) async fn load(
     records: &dyn RecordStore,
     name: &NamespaceName,
+    known: Option<&LoadedNamespace>,
 ) -> Result<Option<LoadedNamespace>, ServiceError> {
     let key = RecordKey::Namespace {
         namespace: name.clone(),
@@ -89,9 +91,22 @@ pub(crate) async fn load(
         return Ok(None);
     };
     let record = NamespaceRecord::decode(&bytes)?;
+    let known: HashMap<&SliceName, &LoadedSlice> = known
+        .into_iter()
+        .flat_map(|known| &known.slices)
+        .map(|slice| (&slice.record.slice.name, slice))
+        .collect();
     let mut slices = Vec::new();
     let mut blocked = BTreeMap::new();
-    for (_, found) in list(records, RecordPrefix::TimeSlices(name.clone())).await? {
+    for (key, found) in list(records, RecordPrefix::TimeSlices(name.clone())).await? {
+        if let RecordKey::TimeSlice { slice, .. } = &key
+            && let Some(slice) = known.get(slice)
+            && slice.version == found.version
+            && slice.record.incarnation == record.incarnation
+        {
+            slices.push((*slice).clone());
+            continue;
+        }
         let slice = SliceRecord::decode(&found.value.unwrap_or_default())?;
         // What a namespace of the same name left behind is not this one's.
         if slice.incarnation == record.incarnation {

@@ -227,7 +227,16 @@ impl Namespaces {
         names.sort();
         names.dedup();
         for name in names {
-            self.reload(&name).await?;
+            match self.reload(&name).await {
+                Ok(_) => {}
+                // One damaged namespace does not keep the others from being served; it says so itself
+                // when it is asked for.
+                Err(error) if error.reason == Reason::StoreCorrupt => {
+                    self.0.refresh_failures.inc();
+                    warn!(namespace = %name, %error, "namespace is damaged");
+                }
+                Err(error) => return Err(error),
+            }
         }
         self.0.count.set(i64::try_from(self.count()).unwrap_or(i64::MAX));
         Ok(())
@@ -295,11 +304,14 @@ impl Namespaces {
         loop {
             let changes = cache.changes(name);
             let read_at = clock.elapsed();
-            let cached = load::load(&**records, name).await?.map(|loaded| Cached {
-                view: Arc::new(loaded.view()),
-                loaded: Arc::new(loaded),
-                read_at,
-            });
+            let known = cache.get(name).map(|cached| cached.loaded);
+            let cached = load::load(&**records, name, known.as_deref())
+                .await?
+                .map(|loaded| Cached {
+                    view: Arc::new(loaded.view()),
+                    loaded: Arc::new(loaded),
+                    read_at,
+                });
             if cache.publish(name, changes, cached.clone()) {
                 return Ok(cached);
             }

@@ -4,8 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anabranch_model::{EventTime, NamespaceName};
+use anabranch_runtime::Clock;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -23,19 +25,28 @@ pub(super) async fn run(
     stop: CancellationToken,
 ) {
     let mut round = Vec::new();
+    // A fixed moment, so that requests that keep coming do not put it off.
+    let mut next_look = keeping.clock().elapsed();
     loop {
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
+            () = until(keeping.clock(), next_look) => {
+                keeping.look_after_all().await;
+                next_look = keeping.clock().elapsed().saturating_add(keeping.settings.keeper_interval);
+            }
             received = requests.recv_many(&mut round, ROUND_MAX) => {
                 if received == 0 {
                     return;
                 }
                 keeping.answer(round.drain(..)).await;
             }
-            () = keeping.clock().sleep(keeping.settings.keeper_interval) => keeping.look_after_all().await,
         }
     }
+}
+
+async fn until(clock: &dyn Clock, moment: Duration) {
+    clock.sleep(moment.saturating_sub(clock.elapsed())).await;
 }
 
 type Done = oneshot::Sender<Result<(), ServiceError>>;

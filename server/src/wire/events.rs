@@ -6,9 +6,7 @@ use anabranch_proto::timeseries::v1 as pb;
 
 use super::fields;
 use crate::errors::{Reason, ServiceError};
-
-/// Most events in one request.
-pub const REQUEST_EVENTS_MAX: usize = 10_000;
+use crate::write::REQUEST_EVENTS_MAX;
 
 /// The events of a write: at least one, every one complete, items ascending by key.
 ///

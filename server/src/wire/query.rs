@@ -14,14 +14,6 @@ const DEPTH_MAX: usize = 16;
 /// Queries in one request, at most.
 const QUERIES_MAX: usize = 1_000;
 
-/// The query that every event matches.
-pub fn everything() -> SearchQuery {
-    SearchQuery::Boolean {
-        operator: BooleanOperator::And,
-        queries: Vec::new(),
-    }
-}
-
 /// A request's query; `None` when it has none.
 ///
 /// # Errors

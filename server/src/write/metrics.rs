@@ -8,6 +8,24 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
+/// Every reason that is used as a label.
+const REASONS: &[&str] = &[
+    "id_blocked",
+    "time_slice_closed",
+    "time_slice_sealed",
+    "event_too_old",
+    "event_too_far_ahead",
+    "queue_full",
+    "namespace_not_found",
+    "store",
+    "invalid",
+    "no_table",
+    "overloaded",
+    "unavailable",
+    "unknown",
+    "corrupt",
+];
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByNamespace {
     namespace: String,
@@ -118,6 +136,11 @@ impl WriteMetrics {
         self.events.remove(&of(namespace));
         self.bytes.remove(&of(namespace));
         self.queue_bytes.remove(&of(namespace));
+        for family in [&self.refused, &self.dropped, &self.failed] {
+            for reason in REASONS {
+                family.remove(&by(namespace, reason));
+            }
+        }
     }
 }
 

@@ -536,3 +536,49 @@ async fn queued_writes_outlast_a_passing_trouble_and_are_counted_past_the_last_a
     );
     assert_eq!(server.core.queue.bytes(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn writers_and_a_seal_may_race_but_nothing_lands_after_it() {
+    for _ in 0..20 {
+        let server = Server::start().await;
+        server.create(NamespaceSettings::default()).await;
+        let now = server.now();
+        let earlier = now.saturating_sub(seconds(1));
+        let writers: Vec<_> = (0..8)
+            .map(|writer| {
+                let core = server.core.clone();
+                server._tasks.spawn("writer", async move {
+                    let mut acked = 0u64;
+                    for number in 0.. {
+                        let id = format!("{writer}-{number}");
+                        match write(&core, vec![event("a", earlier, &id, "x")]).await {
+                            Ok(written) => acked += written,
+                            Err(error) => {
+                                assert_eq!(error.reason, Reason::TimeSliceSealed);
+                                break;
+                            }
+                        }
+                    }
+                    acked
+                })
+            })
+            .collect();
+        while server.read("a").await.len() < 20 {
+            tokio::task::yield_now().await;
+        }
+        server
+            .core
+            .admin
+            .seal_time_slices(&name("ns"), Some(now))
+            .await
+            .unwrap();
+        let at_seal = server.read("a").await.len();
+        let mut acked = 0;
+        for writer in writers {
+            acked += writer.await.unwrap();
+        }
+        let at_end = server.read("a").await.len();
+        assert_eq!(at_end, at_seal, "landed after the seal had returned");
+        assert_eq!(at_end as u64, acked, "each acked write is readable, and no other");
+    }
+}
