@@ -26,7 +26,10 @@ use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, Sheet};
 use crate::units::parse_time;
 
-pub(crate) use serve::{Served, start};
+pub(crate) use config::load as load_settings;
+pub(crate) use explain::line as explain_line;
+pub(crate) use pages::quote;
+pub(crate) use serve::{Served, start, start_logs};
 
 /// What every command is given.
 #[derive(Debug)]

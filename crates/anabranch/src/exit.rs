@@ -83,14 +83,6 @@ impl Failure {
         }
     }
 
-    /// The input is wrong.
-    pub(crate) fn input(text: impl fmt::Display) -> Self {
-        Self {
-            exit: Exit::BadInput,
-            text: format!("error: {text}"),
-        }
-    }
-
     /// Something that should not happen.
     pub(crate) fn internal(text: impl fmt::Display) -> Self {
         Self {

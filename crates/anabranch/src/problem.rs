@@ -12,10 +12,7 @@ use crate::exit::{Exit, Failure};
 
 /// What the catalogue of this build says of a reason.
 pub(crate) fn entry(reason: &str) -> Option<&'static Entry> {
-    Reason::ALL
-        .iter()
-        .map(|known| known.entry())
-        .find(|entry| entry.reason == reason)
+    Reason::named(reason).map(Reason::entry)
 }
 
 /// The reason of a server's error, when it has one.
@@ -130,9 +127,10 @@ impl From<Status> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashMap;
 
     fn status(code: Code, reason: &str) -> Status {
-        let mut details = ErrorDetails::with_error_info(reason, "anabranch.dev", [("field", "page_size")]);
+        let mut details = ErrorDetails::with_error_info(reason, "anabranch.dev", HashMap::from([("field".to_owned(), "page_size".to_owned())]));
         details.add_bad_request_violation("page_size", "is -1");
         details.add_bad_request_violation("page_token", "is damaged");
         Status::with_error_details(code, "page_size: is -1 (and 1 more)", details)

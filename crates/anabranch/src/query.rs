@@ -43,7 +43,6 @@ pub(crate) fn parse(text: &str) -> Result<SearchQuery, QueryError> {
     parse::query(text)
 }
 
-#[cfg(test)]
 pub(crate) use print::print;
 
 /// What is wrong with a query, and where.

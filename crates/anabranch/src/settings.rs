@@ -8,11 +8,11 @@ mod check;
 mod load;
 mod origin;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub(crate) use load::load;
-pub(crate) use origin::{Loaded, Origin};
+pub(crate) use origin::Loaded;
 
 /// One setting.
 #[derive(Debug)]
@@ -28,49 +28,82 @@ pub(crate) struct Key {
 }
 
 /// Every setting, in the order that `config show` prints them.
-pub(crate) const KEYS: [Key; 5] = [
-    Key {
-        name: "server.listen",
-        default: "127.0.0.1:7600",
-        help: "address to listen on; port 0 takes a free one",
-        flag: Some("--listen"),
-    },
-    Key {
-        name: "server.insecure",
-        default: "false",
-        help: "listen beyond loopback although there is no TLS and no authentication",
-        flag: Some("--insecure"),
-    },
-    Key {
-        name: "server.drain_timeout",
-        default: "30s",
-        help: "how long requests under way may take once the server is told to stop",
-        flag: None,
-    },
-    Key {
-        name: "store.kind",
-        default: "embedded",
-        help: "where events are kept: embedded",
-        flag: None,
-    },
-    Key {
-        name: "store.embedded.data_dir",
-        default: "./anabranch-data",
-        help: "folder of the embedded store",
-        flag: Some("--data-dir"),
-    },
+pub(crate) const KEYS: [Key; 9] = [
+    key(
+        "server.listen",
+        "127.0.0.1:7600",
+        "address to listen on; port 0 takes a free one",
+        Some("--listen"),
+    ),
+    key(
+        "server.insecure",
+        "false",
+        "listen beyond loopback although there is no TLS and no authentication",
+        Some("--insecure"),
+    ),
+    key(
+        "server.default_deadline",
+        "60s",
+        "time that a call gets when its caller does not say",
+        None,
+    ),
+    key(
+        "server.drain_grace",
+        "10s",
+        "how long calls under way may take once the server is told to stop",
+        None,
+    ),
+    key(
+        "server.requests_in_flight_max",
+        "1024",
+        "calls under way at once; more are turned away",
+        None,
+    ),
+    key(
+        "server.request_bytes_in_flight_max",
+        "256MiB",
+        "bytes of requests under way at once; more are turned away",
+        None,
+    ),
+    key(
+        "server.message_bytes_max",
+        "16MiB",
+        "largest message of a request",
+        None,
+    ),
+    key("store.kind", "embedded", "where events are kept: embedded", None),
+    key(
+        "store.embedded.data_dir",
+        "./anabranch-data",
+        "folder of the embedded store",
+        Some("--data-dir"),
+    ),
 ];
 
-/// Settings that were checked.
+const fn key(
+    name: &'static str,
+    default: &'static str,
+    help: &'static str,
+    flag: Option<&'static str>,
+) -> Key {
+    Key {
+        name,
+        default,
+        help,
+        flag,
+    }
+}
+
+/// Settings that were checked, by their names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
-    /// `server.listen`.
-    pub(crate) listen: SocketAddr,
-    /// `server.insecure`.
+    pub(crate) listen: String,
     pub(crate) insecure: bool,
-    /// `server.drain_timeout`.
-    pub(crate) drain_timeout: std::time::Duration,
-    /// `store.embedded.data_dir`.
+    pub(crate) default_deadline: Duration,
+    pub(crate) drain_grace: Duration,
+    pub(crate) requests_in_flight_max: usize,
+    pub(crate) request_bytes_in_flight_max: usize,
+    pub(crate) message_bytes_max: usize,
     pub(crate) data_dir: PathBuf,
 }
 

@@ -38,9 +38,8 @@ fn parse_absolute(text: &str) -> Result<Timestamp, String> {
         None => text
             .parse::<jiff::civil::DateTime>()
             .ok()
-            .and_then(|civil| civil.to_zoned(jiff::tz::TimeZone::UTC).ok())
-            .ok_or_else(wrong)?
-            .timestamp(),
+            .and_then(|civil| jiff::tz::TimeZone::UTC.to_timestamp(civil).ok())
+            .ok_or_else(wrong)?,
     };
     timestamp_of_micros(time.as_microsecond())
 }

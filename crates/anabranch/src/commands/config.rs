@@ -20,7 +20,7 @@ pub(super) fn run(session: &Session, command: Config) -> Result<(), Failure> {
 }
 
 /// Loads settings, or says everything that is wrong with them.
-pub(super) fn load(args: &SettingsArgs) -> Result<(Settings, Vec<Loaded>), Failure> {
+pub(crate) fn load(args: &SettingsArgs) -> Result<(Settings, Vec<Loaded>), Failure> {
     settings::load(args).map_err(|problems| Failure {
         exit: Exit::Usage,
         text: problems

@@ -30,7 +30,6 @@ fn one(session: &Session, reason: &str) -> Result<(), Failure> {
         field("means", entry.summary),
         field("fix", entry.fix),
         field("code", &format!("{:?}, HTTP {}", entry.code, entry.http)),
-        field("message", entry.message),
         field("detail", &format!("{:?}", entry.detail)),
         field("for example", entry.example),
     ];
@@ -70,7 +69,6 @@ fn json_of(entry: &Entry) -> serde_json::Value {
         "http": entry.http,
         "detail": format!("{:?}", entry.detail),
         "retryAfterMs": entry.retry_after_ms,
-        "message": entry.message,
         "summary": entry.summary,
         "fix": entry.fix,
         "example": entry.example,

@@ -14,7 +14,7 @@ use super::{Session, explain, say};
 use crate::cli::Paging;
 use crate::exit::{Exit, Failure};
 use crate::output::records::Records;
-use crate::output::{Format, stdout};
+use crate::output::{Format, program, stdout};
 use crate::problem;
 use crate::units::{counted, format_time};
 
@@ -57,7 +57,7 @@ where
             if session.format == Format::Table {
                 say(format!("{}, and more", counted(printed, "event")));
             }
-            say(format!("next page: {}", next_command(std::env::args().skip(1), interval, &token)));
+            say(format!("next page: {}", next_command(&program(), std::env::args().skip(1), interval, &token)));
         } else if session.format == Format::Table {
             say(counted(printed, "event"));
         }
@@ -92,8 +92,13 @@ where
 
 /// The command line that prints the next page: this one with a token, and with the times that it meant,
 /// because the token belongs to exactly these.
-fn next_command(args: impl Iterator<Item = String>, interval: Option<&TimeInterval>, token: &str) -> String {
-    let mut words = vec!["anabranch".to_owned()];
+fn next_command(
+    program: &str,
+    args: impl Iterator<Item = String>,
+    interval: Option<&TimeInterval>,
+    token: &str,
+) -> String {
+    let mut words = vec![quote(program)];
     let mut skip_value = false;
     for arg in args {
         if std::mem::take(&mut skip_value) {
@@ -140,7 +145,7 @@ mod tests {
             end: None,
         };
         assert_eq!(
-            next_command(args.iter().map(ToString::to_string), Some(&interval), "new"),
+            next_command("anabranch", args.iter().map(ToString::to_string), Some(&interval), "new"),
             r"anabranch read demo --id 'it'\''s' --explain --start 1970-01-01T00:01:00Z --page-token new"
         );
     }

@@ -4,7 +4,7 @@ use anabranch_proto::timeseries::v1::{SearchEventRecordsRequest, SearchQuery};
 
 use super::pages::{self, Page};
 use super::read::direction;
-use super::Session;
+use super::{Session, say};
 use crate::cli::Search;
 use crate::exit::Failure;
 use crate::query;
@@ -13,6 +13,9 @@ use crate::units::proto_duration;
 pub(super) async fn run(session: &Session, search: Search) -> Result<(), Failure> {
     let interval = session.interval(&search.interval)?;
     let search_query = parse_query(search.query.as_deref())?;
+    if let Some(understood) = search_query.as_ref().filter(|_| search.paging.explain).and_then(query::print) {
+        say(format!("explain: the query is {understood}"));
+    }
     let client = session.client().await?;
     let request = SearchEventRecordsRequest {
         namespace: search.namespace,

@@ -61,10 +61,11 @@ fn layers(
 }
 
 fn merged(builder: ConfigBuilder<DefaultState>) -> Result<Vec<Loaded>, ConfigError> {
-    let config = builder.build()?;
+    // Not by `get`, which gives a value without its origin.
+    let tables = builder.build()?.collect()?;
     KEYS.iter()
         .map(|key| {
-            let value: Value = config.get(key.name)?;
+            let value = find(&tables, key.name).ok_or_else(|| ConfigError::NotFound(key.name.to_owned()))?;
             Ok(Loaded {
                 name: key.name,
                 origin: Origin::decode(value.origin()),
@@ -72,6 +73,16 @@ fn merged(builder: ConfigBuilder<DefaultState>) -> Result<Vec<Loaded>, ConfigErr
             })
         })
         .collect()
+}
+
+fn find(tables: &Map<String, Value>, name: &str) -> Option<Value> {
+    let Some((table, rest)) = name.split_once('.') else {
+        return tables.get(name).cloned();
+    };
+    match &tables.get(table)?.kind {
+        ValueKind::Table(inner) => find(inner, rest),
+        _ => None,
+    }
 }
 
 /// Values of one kind of origin, by dotted name.

@@ -334,11 +334,12 @@ fn without(batch: Batch, refused: &[(usize, String)]) -> Batch {
 mod tests {
     use super::*;
     use tonic::Code;
+    use std::collections::HashMap;
     use tonic_types::ErrorDetails;
 
     #[test]
     fn refused_events_are_found_by_their_index() {
-        let mut details = ErrorDetails::with_error_info("EVENT_TOO_OLD", "anabranch.dev", [("refused", "2")]);
+        let mut details = ErrorDetails::with_error_info("EVENT_TOO_OLD", "anabranch.dev", HashMap::from([("refused".to_owned(), "2".to_owned())]));
         details.add_precondition_failure_violation("EVENT_TOO_OLD", "events[2].event_time", "is too old");
         details.add_precondition_failure_violation("EVENT_TOO_OLD", "events[0].event_time", "is too old");
         details.add_precondition_failure_violation("EVENT_TOO_OLD", "namespace", "is slow");
