@@ -61,7 +61,14 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "URL", env = "ANABRANCH_SERVER", default_value = DEFAULT_SERVER, hide_env = true)]
     pub(crate) server: String,
     /// Form of the output; a table on a terminal, ndjson in a pipe
-    #[arg(short, long, global = true, value_name = "FORM", env = "ANABRANCH_OUTPUT", hide_env = true)]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FORM",
+        env = "ANABRANCH_OUTPUT",
+        hide_env = true
+    )]
     pub(crate) output: Option<Format>,
 }
 
@@ -158,7 +165,13 @@ pub(crate) struct Demo {
     #[arg(long)]
     pub(crate) exit: bool,
     /// Make this share of the data
-    #[arg(long, value_name = "SHARE", default_value_t = 1.0, hide = true, env = "ANABRANCH_DEMO_SCALE")]
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value_t = 1.0,
+        hide = true,
+        env = "ANABRANCH_DEMO_SCALE"
+    )]
     pub(crate) scale: f64,
 }
 
@@ -240,7 +253,13 @@ pub(crate) struct Interval {
 #[derive(Args, Debug)]
 pub(crate) struct Paging {
     /// Events a page [default: what the server has]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        hide_default_value = true,
+        allow_negative_numbers = true
+    )]
     pub(crate) page_size: i32,
     /// Go on where a page ended
     #[arg(long, value_name = "TOKEN", default_value = "", hide_default_value = true)]
@@ -271,7 +290,13 @@ pub(crate) struct Read {
     #[command(flatten)]
     pub(crate) paging: Paging,
     /// Events over all pages, at most
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        hide_default_value = true,
+        allow_negative_numbers = true
+    )]
     pub(crate) limit: i64,
     /// Oldest first
     #[arg(long)]
@@ -297,7 +322,13 @@ pub(crate) struct Search {
     #[command(flatten)]
     pub(crate) paging: Paging,
     /// Events over all pages, at most
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        hide_default_value = true,
+        allow_negative_numbers = true
+    )]
     pub(crate) limit: i64,
     /// Oldest first
     #[arg(long)]
@@ -476,7 +507,9 @@ mod tests {
     #[test]
     fn the_short_help_names_every_command() {
         for command in Cli::command().get_subcommands() {
-            let listed = HELP.lines().any(|line| line.trim_start().starts_with(&format!("{} ", command.get_name())));
+            let listed = HELP
+                .lines()
+                .any(|line| line.trim_start().starts_with(&format!("{} ", command.get_name())));
             assert!(listed, "{} is not in the help", command.get_name());
         }
     }
@@ -494,6 +527,8 @@ mod tests {
     fn one_aggregate_at_a_time() {
         assert!(Cli::try_parse_from(["anabranch", "aggregate", "demo"]).is_err());
         assert!(Cli::try_parse_from(["anabranch", "aggregate", "demo", "--min", "a", "--max", "a"]).is_err());
-        assert!(Cli::try_parse_from(["anabranch", "aggregate", "demo", "--count", "--by-time", "1h"]).is_ok());
+        assert!(
+            Cli::try_parse_from(["anabranch", "aggregate", "demo", "--count", "--by-time", "1h"]).is_ok()
+        );
     }
 }

@@ -29,7 +29,7 @@ use crate::units::parse_time;
 pub(crate) use config::load as load_settings;
 pub(crate) use explain::line as explain_line;
 pub(crate) use pages::quote;
-pub(crate) use serve::{Served, start, start_logs};
+pub(crate) use serve::{start, start_logs};
 
 /// What every command is given.
 #[derive(Debug)]
@@ -62,7 +62,11 @@ impl Session {
             .map_err(|problem| Failure::usage(format_args!("{flag}: {problem}")))
     }
 
-    fn optional_time(&self, flag: &str, text: Option<&str>) -> Result<Option<prost_types::Timestamp>, Failure> {
+    fn optional_time(
+        &self,
+        flag: &str,
+        text: Option<&str>,
+    ) -> Result<Option<prost_types::Timestamp>, Failure> {
         text.map(|text| self.time(flag, text)).transpose()
     }
 
@@ -96,7 +100,11 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
 fn exit_codes(session: &Session) -> Result<(), Failure> {
     let mut sheet = Sheet::new(&["code", "name", "meaning"]);
     for (exit, name, meaning) in Exit::ALL {
-        sheet.cells(vec![(exit as u8).to_string(), name.to_owned(), meaning.to_owned()]);
+        sheet.cells(vec![
+            (exit as u8).to_string(),
+            name.to_owned(),
+            meaning.to_owned(),
+        ]);
     }
     sheet.print(session.format)
 }

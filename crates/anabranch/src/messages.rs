@@ -30,7 +30,9 @@ pub(crate) fn from_json_text<M: Message + Default>(name: &str, text: &str) -> Re
 pub(crate) fn to_json<M: Message>(name: &str, message: &M, complete: bool) -> Value {
     let as_json = || -> Result<Value, String> {
         let mut dynamic = DynamicMessage::new(descriptor(name)?);
-        dynamic.transcode_from(message).map_err(|error| error.to_string())?;
+        dynamic
+            .transcode_from(message)
+            .map_err(|error| error.to_string())?;
         let options = SerializeOptions::new().skip_default_fields(!complete);
         dynamic
             .serialize_with_options(serde_json::value::Serializer, &options)

@@ -144,6 +144,19 @@ pub(crate) fn say(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
+/// Asks the person for a line. Nothing when there is nobody to ask.
+pub(crate) fn ask(question: &str) -> Option<String> {
+    if !io::stdin().is_terminal() || !is_watched() {
+        return None;
+    }
+    let mut err = io::stderr().lock();
+    let _ = write!(err, "{question} ");
+    let _ = err.flush();
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).ok()?;
+    Some(answer.trim().to_owned())
+}
+
 /// Whether somebody watches stderr.
 pub(crate) fn is_watched() -> bool {
     io::stderr().is_terminal()

@@ -130,7 +130,11 @@ mod tests {
     use std::collections::HashMap;
 
     fn status(code: Code, reason: &str) -> Status {
-        let mut details = ErrorDetails::with_error_info(reason, "anabranch.dev", HashMap::from([("field".to_owned(), "page_size".to_owned())]));
+        let mut details = ErrorDetails::with_error_info(
+            reason,
+            "anabranch.dev",
+            HashMap::from([("field".to_owned(), "page_size".to_owned())]),
+        );
         details.add_bad_request_violation("page_size", "is -1");
         details.add_bad_request_violation("page_token", "is damaged");
         Status::with_error_details(code, "page_size: is -1 (and 1 more)", details)

@@ -30,7 +30,9 @@ pub(crate) fn parse_time(text: &str, now_micros: i64) -> Result<Timestamp, Strin
 
 fn parse_absolute(text: &str) -> Result<Timestamp, String> {
     let wrong = || {
-        format!("`{text}` is not a time; use 2026-03-28T00:00:00Z, 2026-03-28, now, or relative to now as in -7d")
+        format!(
+            "`{text}` is not a time; use 2026-03-28T00:00:00Z, 2026-03-28, now, or relative to now as in -7d"
+        )
     };
     let zoned: Option<jiff::Timestamp> = text.parse().ok();
     let time = match zoned {
@@ -97,11 +99,7 @@ fn civil_of_days(days: i64) -> (i64, i64, i64) {
     } else {
         month_from_march - 9
     };
-    (
-        era * 400 + year_of_era + i64::from(month <= 2),
-        month,
-        day,
-    )
+    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
 }
 
 /// Days since 1970-01-01 of a year, month and day; the reverse of [`civil_of_days`].
@@ -122,7 +120,8 @@ pub(crate) fn parse_rfc3339(text: &str) -> Result<Timestamp, String> {
     }
     let wrong = || format!("`{text}` is not an RFC 3339 time such as 2026-03-28T00:00:00.123456Z");
     // The general parser also takes spaces and forms without an offset.
-    let offset = text.ends_with('Z') || text.ends_with('z') || text.rfind(['+', '-']).is_some_and(|at| at > 9);
+    let offset =
+        text.ends_with('Z') || text.ends_with('z') || text.rfind(['+', '-']).is_some_and(|at| at > 9);
     if !offset {
         return Err(wrong());
     }
@@ -180,8 +179,9 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     if let Some(duration) = parse_decimal_duration(text) {
         return Ok(duration);
     }
-    humantime::parse_duration(text)
-        .map_err(|_| format!("`{text}` is not a duration; use a number with a unit, as in 15m, 1h30m, 7d or 0.5s"))
+    humantime::parse_duration(text).map_err(|_| {
+        format!("`{text}` is not a duration; use a number with a unit, as in 15m, 1h30m, 7d or 0.5s")
+    })
 }
 
 fn parse_decimal_duration(text: &str) -> Option<Duration> {
@@ -276,7 +276,10 @@ mod tests {
         assert_eq!(time("2026-03-01"), "2026-03-01T00:00:00Z");
         assert_eq!(time("2026-03-01T12:00"), "2026-03-01T12:00:00Z");
         assert_eq!(time("2026-03-01T12:00:00+02:00"), "2026-03-01T10:00:00Z");
-        assert_eq!(time("2026-03-01T12:00:00.1234567Z"), "2026-03-01T12:00:00.123456Z");
+        assert_eq!(
+            time("2026-03-01T12:00:00.1234567Z"),
+            "2026-03-01T12:00:00.123456Z"
+        );
     }
 
     #[test]
@@ -315,7 +318,10 @@ mod tests {
         assert!(parse_rfc3339("2026-03-28T00:00:00.Z").is_err());
         let offset = parse_rfc3339("2026-03-28T02:00:00+02:00").unwrap();
         assert_eq!(format_time(&offset), "2026-03-28T00:00:00Z");
-        assert_eq!(parse_rfc3339("2024-02-29T00:00:00.5Z").unwrap().nanos, 500_000_000);
+        assert_eq!(
+            parse_rfc3339("2024-02-29T00:00:00.5Z").unwrap().nanos,
+            500_000_000
+        );
     }
 
     proptest! {

@@ -85,10 +85,9 @@ fn aggregation(what: What) -> Result<Aggregation, Failure> {
         what.avg
             .map(|event_item_key| Aggregation::Avg(AvgAggregation { event_item_key })),
     ];
-    of.into_iter()
-        .flatten()
-        .next()
-        .ok_or_else(|| Failure::usage("say what to compute: --count, --distinct, --min, --max, --sum or --avg"))
+    of.into_iter().flatten().next().ok_or_else(|| {
+        Failure::usage("say what to compute: --count, --distinct, --min, --max, --sum or --avg")
+    })
 }
 
 fn name(aggregation: &Aggregation) -> &'static str {

@@ -1,7 +1,8 @@
 //! `namespace block`, `unblock` and `blocked`: ids that answer no reads.
 
 use anabranch_proto::admin::v1::{
-    BlockTimeSeriesIdsRequest, BlockedTimeSeriesId, ListBlockedTimeSeriesIdsRequest, UnblockTimeSeriesIdsRequest,
+    BlockTimeSeriesIdsRequest, BlockedTimeSeriesId, ListBlockedTimeSeriesIdsRequest,
+    UnblockTimeSeriesIdsRequest,
 };
 
 use super::{Session, print_sheet, say};

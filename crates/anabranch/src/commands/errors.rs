@@ -34,7 +34,10 @@ fn one(session: &Session, reason: &str) -> Result<(), Failure> {
         field("for example", entry.example),
     ];
     if let Some(delay) = entry.retry_after_ms {
-        fields.push(field("again", &format!("after {delay} ms, or what the answer says")));
+        fields.push(field(
+            "again",
+            &format!("after {delay} ms, or what the answer says"),
+        ));
     }
     if session.format == Format::Table {
         // Sentences are not cut to the terminal.

@@ -42,7 +42,11 @@ pub(crate) fn line(context: &ResponseContext) -> String {
 
 /// What was not set is said in words.
 fn name(value: &str) -> &str {
-    if value.ends_with("UNSPECIFIED") { "nothing" } else { value }
+    if value.ends_with("UNSPECIFIED") {
+        "nothing"
+    } else {
+        value
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! `namespace`: data sets and their settings.
 
-use std::io::{IsTerminal, Write as _};
-
 use anabranch_proto::admin::v1::{
     CreateNamespaceRequest, DeleteNamespaceRequest, GetNamespaceRequest, ListNamespacesRequest,
     Namespace as Message, SealTimeSlicesRequest, UnsealTimeSlicesRequest, UpdateNamespaceRequest,
@@ -13,7 +11,7 @@ use crate::cli::{Namespace, NamespaceSettings};
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
 use crate::messages;
-use crate::output::{Sheet, flatten, print_one};
+use crate::output::{Sheet, ask, flatten, print_one};
 use crate::units::format_time;
 
 const MESSAGE: &str = "anabranch.admin.v1.Namespace";
@@ -68,7 +66,9 @@ async fn update(
     let mut namespace = namespace_settings::message(&given)?;
     let mut paths = namespace_settings::paths(&given);
     if paths.is_empty() && unset.is_empty() {
-        return Err(Failure::usage("nothing to change: give --set, --unset or --config"));
+        return Err(Failure::usage(
+            "nothing to change: give --set, --unset or --config",
+        ));
     }
     let mut client = session.client().await?;
     if paths.iter().any(|path| path == "field_mapping") && settings.config.is_none() {
@@ -104,7 +104,11 @@ async fn list(session: &Session) -> Result<(), Failure> {
                 format!("{}s", namespace.seconds_per_time_slice.unwrap_or_default()),
                 format!("{}s", namespace.seconds_per_time_bucket.unwrap_or_default()),
                 format!("{}s", namespace.accept_limit.unwrap_or_default().seconds),
-                namespace.create_time.as_ref().map(format_time).unwrap_or_default(),
+                namespace
+                    .create_time
+                    .as_ref()
+                    .map(format_time)
+                    .unwrap_or_default(),
             ];
             sheet.row(cells, messages::to_json(MESSAGE, namespace, false));
         }
@@ -117,14 +121,11 @@ async fn list(session: &Session) -> Result<(), Failure> {
 
 async fn delete(session: &Session, name: String, yes: bool) -> Result<(), Failure> {
     let mut client = session.client().await?;
-    if !yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
-        let _ = write!(
-            std::io::stderr(),
-            "Delete namespace `{name}` with every event in it? There is no way back. Type its name to go on: "
+    if !yes {
+        let question = format!(
+            "Delete namespace `{name}` with every event in it? There is no way back. Type its name to go on:"
         );
-        let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer)?;
-        if answer.trim() != name {
+        if ask(&question).is_some_and(|answer| answer != name) {
             say("nothing was deleted");
             return Err(Failure::said(Exit::Usage));
         }

@@ -85,7 +85,11 @@ pub(super) fn snake(path: &str) -> String {
     out
 }
 
-fn assign(message: &MessageDescriptor, settings: &mut Map<String, Value>, assignment: &str) -> Result<(), String> {
+fn assign(
+    message: &MessageDescriptor,
+    settings: &mut Map<String, Value>,
+    assignment: &str,
+) -> Result<(), String> {
     let (path, value) = assignment
         .split_once('=')
         .ok_or("expected KEY=VALUE, as in accept_limit=15m")?;
@@ -98,7 +102,9 @@ fn assign(message: &MessageDescriptor, settings: &mut Map<String, Value>, assign
     let value = match rest {
         // Everything after the map's name is the key.
         Some(key) if field.is_map() => {
-            let one: Map<_, _> = [(key.to_owned(), Value::from(value.trim()))].into_iter().collect();
+            let one: Map<_, _> = [(key.to_owned(), Value::from(value.trim()))]
+                .into_iter()
+                .collect();
             of_field(&field, &name, &Value::Object(one))?
         }
         Some(rest) => {
@@ -125,7 +131,10 @@ fn assign(message: &MessageDescriptor, settings: &mut Map<String, Value>, assign
 
 fn table(message: &MessageDescriptor, prefix: &str, given: &Value) -> Result<Map<String, Value>, String> {
     let Value::Object(given) = given else {
-        return Err(format!("{} is a table of settings", if prefix.is_empty() { "the file" } else { prefix }));
+        return Err(format!(
+            "{} is a table of settings",
+            if prefix.is_empty() { "the file" } else { prefix }
+        ));
     };
     let mut out = Map::new();
     for (name, value) in given {
@@ -148,7 +157,10 @@ fn field(message: &MessageDescriptor, prefix: &str, name: &str) -> Result<FieldD
             let names: Vec<String> = known().map(|field| field.name().to_owned()).collect();
             let hint = anabranch_server::errors::did_you_mean(name, names.iter().map(String::as_str));
             if hint.is_empty() {
-                format!("there is no setting `{prefix}{name}`; there are {}", names.join(", "))
+                format!(
+                    "there is no setting `{prefix}{name}`; there are {}",
+                    names.join(", ")
+                )
             } else {
                 format!("there is no setting `{prefix}{name}`{hint}")
             }
@@ -179,10 +191,16 @@ fn of_field(field: &FieldDescriptor, path: &str, given: &Value) -> Result<Value,
                 _ => parse_duration(text.unwrap_or_default()),
             };
             let duration = duration.map_err(at)?;
-            Ok(Value::from(format!("{}.{:09}s", duration.as_secs(), duration.subsec_nanos())))
+            Ok(Value::from(format!(
+                "{}.{:09}s",
+                duration.as_secs(),
+                duration.subsec_nanos()
+            )))
         }
         (Kind::Message(inner), None) => Ok(Value::Object(table(&inner, &format!("{path}."), given)?)),
-        (Kind::Message(_), Some(_)) => Err(format!("{path} holds settings; set one of them: {path}.NAME=VALUE")),
+        (Kind::Message(_), Some(_)) => Err(format!(
+            "{path} holds settings; set one of them: {path}.NAME=VALUE"
+        )),
         (Kind::Enum(_), Some(text)) => Ok(Value::from(text.to_uppercase())),
         (Kind::Int64 | Kind::Int32, Some(text)) if field.name().contains("bytes") => {
             parse_size(text).map(Value::from).map_err(at)
@@ -216,7 +234,9 @@ mod tests {
             config: None,
             set: assignments.iter().map(ToString::to_string).collect(),
         };
-        read(&flags).and_then(|settings| message(&settings)).map_err(|failure| failure.text)
+        read(&flags)
+            .and_then(|settings| message(&settings))
+            .map_err(|failure| failure.text)
     }
 
     #[test]
@@ -241,7 +261,10 @@ mod tests {
         assert_eq!(wide.detect_bytes, Some(65_536));
         assert_eq!(wide.rollout().as_str_name(), "DETECT");
         assert_eq!(wide.compare_ratio, Some(0.5));
-        assert_eq!(namespace.slos.unwrap().read.unwrap().max.unwrap().nanos, 250_000_000);
+        assert_eq!(
+            namespace.slos.unwrap().read.unwrap().max.unwrap().nanos,
+            250_000_000
+        );
         assert_eq!(namespace.field_mapping["added"], 2);
         assert_eq!(namespace.field_mapping["a.b"], 1);
         assert_eq!(namespace.retention.unwrap().close_after.unwrap().seconds, 604_800);
@@ -249,13 +272,29 @@ mod tests {
 
     #[test]
     fn a_wrong_setting_names_the_nearest_or_what_would_fit() {
-        assert!(set(&["acept_limit=15m"]).unwrap_err().contains("did you mean `accept_limit`"));
+        assert!(
+            set(&["acept_limit=15m"])
+                .unwrap_err()
+                .contains("did you mean `accept_limit`")
+        );
         assert!(set(&["wide_partition.detect=1"]).is_err());
-        assert!(set(&["accept_limit=soon"]).unwrap_err().contains("not a duration"));
-        assert!(set(&["event_buckets=many"]).unwrap_err().contains("not a whole number"));
+        assert!(
+            set(&["accept_limit=soon"])
+                .unwrap_err()
+                .contains("not a duration")
+        );
+        assert!(
+            set(&["event_buckets=many"])
+                .unwrap_err()
+                .contains("not a whole number")
+        );
         assert!(set(&["accept_limit"]).unwrap_err().contains("KEY=VALUE"));
         assert!(set(&["name=x"]).unwrap_err().contains("no setting `name`"));
-        assert!(set(&["wide_partition=x"]).unwrap_err().contains("wide_partition.NAME=VALUE"));
+        assert!(
+            set(&["wide_partition=x"])
+                .unwrap_err()
+                .contains("wide_partition.NAME=VALUE")
+        );
         assert!(set(&["wide_partition.rollout=sideways"]).is_err());
     }
 
@@ -283,7 +322,15 @@ mod tests {
         assert_eq!(toml.1, json.1);
         let mut paths = toml.0;
         paths.sort();
-        assert_eq!(paths, ["accept_limit", "event_buckets", "field_mapping", "wide_partition.detect_bytes"]);
+        assert_eq!(
+            paths,
+            [
+                "accept_limit",
+                "event_buckets",
+                "field_mapping",
+                "wide_partition.detect_bytes"
+            ]
+        );
     }
 
     #[test]

@@ -57,7 +57,10 @@ where
             if session.format == Format::Table {
                 say(format!("{}, and more", counted(printed, "event")));
             }
-            say(format!("next page: {}", next_command(&program(), std::env::args().skip(1), interval, &token)));
+            say(format!(
+                "next page: {}",
+                next_command(&program(), std::env::args().skip(1), interval, &token)
+            ));
         } else if session.format == Format::Table {
             say(counted(printed, "event"));
         }
@@ -69,7 +72,12 @@ where
     }
 }
 
-async fn fetch_page<F, Fut>(session: &Session, again: bool, token: &str, fetch: &mut F) -> Result<Page, Failure>
+async fn fetch_page<F, Fut>(
+    session: &Session,
+    again: bool,
+    token: &str,
+    fetch: &mut F,
+) -> Result<Page, Failure>
 where
     F: FnMut(String) -> Fut,
     Fut: Future<Output = Result<Page, Status>>,
@@ -139,13 +147,30 @@ mod tests {
 
     #[test]
     fn the_next_page_is_asked_for_with_the_times_that_were_meant() {
-        let args = ["read", "demo", "--id", "it's", "--start", "-7d", "--page-token=old", "--explain"];
+        let args = [
+            "read",
+            "demo",
+            "--id",
+            "it's",
+            "--start",
+            "-7d",
+            "--page-token=old",
+            "--explain",
+        ];
         let interval = TimeInterval {
-            start: Some(prost_types::Timestamp { seconds: 60, nanos: 0 }),
+            start: Some(prost_types::Timestamp {
+                seconds: 60,
+                nanos: 0,
+            }),
             end: None,
         };
         assert_eq!(
-            next_command("anabranch", args.iter().map(ToString::to_string), Some(&interval), "new"),
+            next_command(
+                "anabranch",
+                args.iter().map(ToString::to_string),
+                Some(&interval),
+                "new"
+            ),
             r"anabranch read demo --id 'it'\''s' --explain --start 1970-01-01T00:01:00Z --page-token new"
         );
     }

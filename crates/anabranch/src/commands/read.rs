@@ -2,8 +2,8 @@
 
 use anabranch_proto::timeseries::v1::{Direction, EventFilter, ReadEventRecordsRequest};
 
-use super::pages::{self, Page};
 use super::Session;
+use super::pages::{self, Page};
 use crate::cli::Read;
 use crate::exit::Failure;
 use crate::units::proto_duration;

@@ -13,7 +13,11 @@ use crate::units::proto_duration;
 pub(super) async fn run(session: &Session, search: Search) -> Result<(), Failure> {
     let interval = session.interval(&search.interval)?;
     let search_query = parse_query(search.query.as_deref())?;
-    if let Some(understood) = search_query.as_ref().filter(|_| search.paging.explain).and_then(query::print) {
+    if let Some(understood) = search_query
+        .as_ref()
+        .filter(|_| search.paging.explain)
+        .and_then(query::print)
+    {
         say(format!("explain: the query is {understood}"));
     }
     let client = session.client().await?;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_runtime::telemetry::{self, Metrics};
-use anabranch_runtime::{Clock, Randomness, SystemClock, Tasks};
+use anabranch_runtime::{Randomness, SystemClock, Tasks};
 use anabranch_server::core::Core;
 use anabranch_server::serve::{Port, ServeSettings, bind};
 use anabranch_server::settings::ServerSettings;
@@ -90,10 +90,13 @@ pub(crate) async fn start(clock: Arc<SystemClock>, settings: &Settings) -> Resul
     )
     .await
     .map_err(|error| internal(&error))?;
-    let port = Port::new(serve_settings, clock.clone(), metrics, edge.stopping()).map_err(|error| internal(&error))?;
+    let port = Port::new(serve_settings, clock.clone(), metrics, edge.stopping())
+        .map_err(|error| internal(&error))?;
     let services = anabranch_server::grpc::services(&core, &port);
     let serving = edge.spawn("port", async move {
-        port.serve(listener, services).await.map_err(|error| internal(&error))
+        port.serve(listener, services)
+            .await
+            .map_err(|error| internal(&error))
     });
     info!(%address, data_dir = %settings.data_dir.display(), "serving");
     Ok(Served {
@@ -132,7 +135,10 @@ impl Served {
     /// Ends calls, writes what is queued, ends tasks, closes the store.
     pub(crate) async fn stop(self) -> Result<(), Failure> {
         info!("stopping");
-        let calls_ended = self.edge.stop(&*self.clock, self.drain + Duration::from_secs(1)).await;
+        let calls_ended = self
+            .edge
+            .stop(&*self.clock, self.drain + Duration::from_secs(1))
+            .await;
         self.core.stop().await;
         let tasks_ended = self.tasks.stop(&*self.clock, TASKS_GRACE).await;
         self.core

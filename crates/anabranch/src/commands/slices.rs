@@ -53,7 +53,10 @@ pub(super) fn print(session: &Session, slices: &[TimeSlice]) -> Result<(), Failu
             format!("{}s", settings.seconds_per_time_bucket),
             settings.event_buckets.to_string(),
         ];
-        sheet.row(cells, messages::to_json("anabranch.admin.v1.TimeSlice", slice, false));
+        sheet.row(
+            cells,
+            messages::to_json("anabranch.admin.v1.TimeSlice", slice, false),
+        );
     }
     print_sheet(session, &sheet)
 }

@@ -74,14 +74,21 @@ pub(super) fn profile(number: u64) -> String {
 /// How many events an ordinary id has: a heavy tail with a mean near 7.
 fn profile_events(random: &mut StdRng) -> u64 {
     let u: f64 = random.random_range(0.0005..1.0);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and 4,500")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "between 1 and 4,500"
+    )]
     let events = (2.2 / u.powf(0.95)) as u64;
     events.clamp(1, 3_000)
 }
 
 /// How many events there will be.
 pub(super) fn total(size: Size) -> u64 {
-    let wide: u64 = WIDE.iter().map(|(_, events, ..)| scaled(*events, size.scale)).sum();
+    let wide: u64 = WIDE
+        .iter()
+        .map(|(_, events, ..)| scaled(*events, size.scale))
+        .sum();
     let profiles: u64 = (0..size.profiles)
         .map(|number| profile_events(&mut random_of(number)))
         .sum();
@@ -146,7 +153,11 @@ fn wide_of(
     let step = hours * HOUR / i64::try_from(events).unwrap_or(i64::MAX).max(1);
     (0..events).map(move |at| {
         let back = i64::try_from(at).unwrap_or(0) * step + random.random_range(0..step.max(1));
-        let kind = if random.random_ratio(1, 500) { "error" } else { "heartbeat" };
+        let kind = if random.random_ratio(1, 500) {
+            "error"
+        } else {
+            "heartbeat"
+        };
         EventRecord {
             time_series_id: id.to_owned(),
             event_time: Some(timestamp(end_micros - back)),

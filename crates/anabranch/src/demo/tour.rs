@@ -2,15 +2,15 @@
 
 use anabranch_proto::timeseries::v1::aggregation_query::Aggregation;
 use anabranch_proto::timeseries::v1::{
-    AggregateEventRecordsRequest, AggregateEventRecordsResponse, AggregationQuery, CountAggregation, EventRecord,
-    GroupBy, ReadEventRecordsRequest, ReadEventRecordsResponse, SearchEventRecordsRequest, TimeInterval,
-    aggregate_group, group_by,
+    AggregateEventRecordsRequest, AggregateEventRecordsResponse, AggregationQuery, CountAggregation,
+    EventRecord, GroupBy, ReadEventRecordsRequest, ReadEventRecordsResponse, SearchEventRecordsRequest,
+    TimeInterval, aggregate_group, group_by,
 };
 use anabranch_runtime::Clock;
 
+use super::NAMESPACE;
 use super::data::{profile, wide_ids};
 use super::latency::Latencies;
-use super::NAMESPACE;
 use crate::client::{Client, DEFAULT_SERVER};
 use crate::commands::{Session, explain_line, quote};
 use crate::exit::Failure;
@@ -43,8 +43,16 @@ pub(super) async fn run(session: &Session, client: &Client, url: &str) -> Result
     print_line(&format!("\ntry this next\n{}", next(url).join("\n")))
 }
 
-async fn read(client: &Client, request: ReadEventRecordsRequest) -> Result<ReadEventRecordsResponse, Failure> {
-    Ok(client.events.clone().read_event_records(request).await?.into_inner())
+async fn read(
+    client: &Client,
+    request: ReadEventRecordsRequest,
+) -> Result<ReadEventRecordsResponse, Failure> {
+    Ok(client
+        .events
+        .clone()
+        .read_event_records(request)
+        .await?
+        .into_inner())
 }
 
 fn page_of(id: &str, page_size: i32) -> ReadEventRecordsRequest {
@@ -60,7 +68,11 @@ async fn newest_page(session: &Session, client: &Client, id: &str) -> Result<(),
     let started = session.clock.elapsed();
     let page = read(client, page_of(id, 0)).await?;
     let took = session.clock.elapsed().saturating_sub(started);
-    let more = if page.next_page_token.is_empty() { "all there is" } else { "and more" };
+    let more = if page.next_page_token.is_empty() {
+        "all there is"
+    } else {
+        "and more"
+    };
     print_line(&format!(
         "\nnewest page of {id}: {} events, {more}, in {}",
         page.records.len(),
@@ -79,7 +91,13 @@ fn rows(events: &[EventRecord]) -> Result<(), Failure> {
         let items: Vec<_> = event
             .event_items
             .iter()
-            .map(|item| format!("{}={}", item.event_item_key, crate::output::records::shown(&item.event_item_value)))
+            .map(|item| {
+                format!(
+                    "{}={}",
+                    item.event_item_key,
+                    crate::output::records::shown(&item.event_item_value)
+                )
+            })
             .collect();
         let time = event.event_time.as_ref().map(format_time).unwrap_or_default();
         rows.push(vec![format!("  {time}"), event.event_id.clone(), items.join(" ")]);
@@ -92,11 +110,15 @@ fn rows(events: &[EventRecord]) -> Result<(), Failure> {
 
 async fn time_pages(session: &Session, client: &Client) -> Result<(), Failure> {
     let mut rows = vec![
-        ["  PAGES OF 100", "READS", "P50", "P99", "READ FOR A PAGE"].map(str::to_owned).to_vec(),
+        ["  PAGES OF 100", "READS", "P50", "P99", "READ FOR A PAGE"]
+            .map(str::to_owned)
+            .to_vec(),
     ];
     let mut narrow = Timed::default();
     for number in 0..TIMED {
-        narrow.page(session, client, page_of(&profile(number % 20), TIMED_PAGE)).await?;
+        narrow
+            .page(session, client, page_of(&profile(number % 20), TIMED_PAGE))
+            .await?;
     }
     rows.push(narrow.row("ordinary ids"));
     for id in wide_ids() {
@@ -128,8 +150,13 @@ impl Timed {
     ) -> Result<String, Failure> {
         let started = session.clock.elapsed();
         let page = read(client, request).await?;
-        self.latencies.add(session.clock.elapsed().saturating_sub(started));
-        let bytes: i64 = page.response_context.iter().map(|context| context.bytes_read).sum();
+        self.latencies
+            .add(session.clock.elapsed().saturating_sub(started));
+        let bytes: i64 = page
+            .response_context
+            .iter()
+            .map(|context| context.bytes_read)
+            .sum();
         self.bytes += u64::try_from(bytes).unwrap_or(0);
         Ok(page.next_page_token)
     }
@@ -154,7 +181,12 @@ async fn search(session: &Session, client: &Client) -> Result<(), Failure> {
         ..SearchEventRecordsRequest::default()
     };
     let started = session.clock.elapsed();
-    let answer = client.events.clone().search_event_records(request).await?.into_inner();
+    let answer = client
+        .events
+        .clone()
+        .search_event_records(request)
+        .await?
+        .into_inner();
     let took = session.clock.elapsed().saturating_sub(started);
     print_line(&format!(
         "\nsearch {SEARCH}: the {} newest, in {}",
@@ -179,7 +211,12 @@ async fn aggregate(session: &Session, client: &Client) -> Result<(), Failure> {
         ..AggregateEventRecordsRequest::default()
     };
     let started = session.clock.elapsed();
-    let answer = client.events.clone().aggregate_event_records(request).await?.into_inner();
+    let answer = client
+        .events
+        .clone()
+        .aggregate_event_records(request)
+        .await?
+        .into_inner();
     let took = session.clock.elapsed().saturating_sub(started);
     print_line(&format!(
         "\nevents of {id} by kind, in {}: {}",
@@ -202,13 +239,20 @@ fn counts(answer: &AggregateEventRecordsResponse) -> String {
 /// Commands that work as they are printed, from the folder that the demo was started in.
 fn next(url: &str) -> Vec<String> {
     let anabranch = quote(&program());
-    let server = if url == DEFAULT_SERVER { String::new() } else { format!(" --server {url}") };
-    let json = format!(r#"{{"namespace": "{NAMESPACE}", "timeSeriesId": "profile:{ORDINARY}", "pageSize": 2}}"#);
+    let server = if url == DEFAULT_SERVER {
+        String::new()
+    } else {
+        format!(" --server {url}")
+    };
+    let json =
+        format!(r#"{{"namespace": "{NAMESPACE}", "timeSeriesId": "profile:{ORDINARY}", "pageSize": 2}}"#);
     vec![
         format!("  {anabranch} read {NAMESPACE} --id profile:{ORDINARY} --limit 5 -o table{server}"),
         format!("  {anabranch} read {NAMESPACE} --id device:whale --page-size 1000 --explain{server}"),
         format!("  {anabranch} search {NAMESPACE} --query '{SEARCH}' --page-size 5{server}"),
-        format!("  {anabranch} aggregate {NAMESPACE} --count --by-time 1d --query 'id = \"bot:feed\"' -o table{server}"),
+        format!(
+            "  {anabranch} aggregate {NAMESPACE} --count --by-time 1d --query 'id = \"bot:feed\"' -o table{server}"
+        ),
         format!("  {anabranch} slices {NAMESPACE} -o table{server}"),
         format!("  {anabranch} status -o table{server}"),
         format!("  curl -s {url}/api/anabranch.timeseries.v1.TimeSeriesService/ReadEventRecords -d '{json}'"),

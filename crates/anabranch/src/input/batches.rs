@@ -133,7 +133,10 @@ fn run(input: Input, cut: Cut, gather: &mut Gather) -> Result<(), Gone> {
                 }
             }
             Err(problem) => {
-                gather.say(Item::Wrong { line: number, problem })?;
+                gather.say(Item::Wrong {
+                    line: number,
+                    problem,
+                })?;
                 if cut.stop_at_wrong {
                     return Ok(());
                 }
@@ -191,13 +194,22 @@ mod tests {
     fn batches_keep_the_lines_of_their_events() {
         let text = format!("{}\n\n{}\n{}\nnonsense\n{}", line(1), line(2), line(3), line(4));
         let shapes = shape(&items(text.clone(), CUT));
-        assert_eq!(shapes, ["batch [1, 3]", "batch [4]", "wrong 5", "batch [6]", "end 6"]);
+        assert_eq!(
+            shapes,
+            ["batch [1, 3]", "batch [4]", "wrong 5", "batch [6]", "end 6"]
+        );
         let stop = Cut {
             stop_at_wrong: true,
             ..CUT
         };
-        assert_eq!(shape(&items(text.clone(), stop)), ["batch [1, 3]", "batch [4]", "wrong 5"]);
+        assert_eq!(
+            shape(&items(text.clone(), stop)),
+            ["batch [1, 3]", "batch [4]", "wrong 5"]
+        );
         let later = Cut { from_line: 4, ..CUT };
-        assert_eq!(shape(&items(text, later)), ["batch [4]", "wrong 5", "batch [6]", "end 6"]);
+        assert_eq!(
+            shape(&items(text, later)),
+            ["batch [4]", "wrong 5", "batch [6]", "end 6"]
+        );
     }
 }

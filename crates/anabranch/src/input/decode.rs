@@ -188,7 +188,10 @@ fn diagnose_items(path: &str, items: &Value) -> Result<(), WrongLine> {
     };
     for (at, item) in items.iter().enumerate() {
         let Value::Object(fields) = item else {
-            return wrong(format!("{path}[{at}]"), format!("expected an object, found {}", kind(item)));
+            return wrong(
+                format!("{path}[{at}]"),
+                format!("expected an object, found {}", kind(item)),
+            );
         };
         for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
             let path = format!("{path}[{at}].{name}");
@@ -240,7 +243,10 @@ mod tests {
     fn both_spellings_of_names_are_read() {
         let snake = r#"{"time_series_id":"a","event_time":"2026-03-28T02:00:00+02:00","event_id":"e","event_items":[{"event_item_key":"k","event_item_value":"dg"}]}"#;
         assert_eq!(decode(LINE.as_bytes()), decode(snake.as_bytes()));
-        assert_eq!(decode(LINE.as_bytes()).unwrap().event_items[0].event_item_value, "v");
+        assert_eq!(
+            decode(LINE.as_bytes()).unwrap().event_items[0].event_item_value,
+            "v"
+        );
     }
 
     #[test]
@@ -254,15 +260,27 @@ mod tests {
     #[test]
     fn a_wrong_line_names_the_field() {
         let replaced = |from: &str, to: &str| problem(&LINE.replacen(from, to, 1));
-        assert_eq!(replaced("\"a\"", "7"), "timeSeriesId: expected text, found a number");
+        assert_eq!(
+            replaced("\"a\"", "7"),
+            "timeSeriesId: expected text, found a number"
+        );
         assert_eq!(replaced("\"a\"", "\"\""), "timeSeriesId: must not be empty");
         assert_eq!(replaced("\"eventId\":\"e\",", ""), "eventId: is missing");
         assert_eq!(replaced("\"e\"", "null"), "eventId: is missing");
         assert!(replaced("2026-03-28T", "yesterday ").starts_with("eventTime: `yesterday"));
         assert!(replaced("dg==", "d*==").starts_with("eventItems[0].eventItemValue: not base64"));
-        assert_eq!(replaced("eventId", "eventld"), "eventld: there is no such field in an event");
-        assert_eq!(replaced("[{\"event", "[7,{\"event"), "eventItems[0]: expected an object, found a number");
-        assert_eq!(replaced("\"eventItemKey\":\"k\",", ""), "eventItems[0].eventItemKey: is missing");
+        assert_eq!(
+            replaced("eventId", "eventld"),
+            "eventld: there is no such field in an event"
+        );
+        assert_eq!(
+            replaced("[{\"event", "[7,{\"event"),
+            "eventItems[0]: expected an object, found a number"
+        );
+        assert_eq!(
+            replaced("\"eventItemKey\":\"k\",", ""),
+            "eventItems[0].eventItemKey: is missing"
+        );
         assert!(problem(&LINE[..40]).starts_with("not JSON at column 40: EOF"));
         assert_eq!(problem("[1]"), "expected an object, found a list");
         assert!(problem(&LINE.replacen('{', "{\"eventId\":\"x\",", 1)).contains("duplicate field"));

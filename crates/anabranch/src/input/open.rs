@@ -110,7 +110,10 @@ mod tests {
     fn every_member_of_an_input_is_read() {
         let two = [gzip("one\n"), gzip("two\n")].concat();
         assert_eq!(read(two), "one\ntwo\n");
-        let frames = [zstd::encode_all(&b"one\n"[..], 1).unwrap(), zstd::encode_all(&b"two\n"[..], 1).unwrap()];
+        let frames = [
+            zstd::encode_all(&b"one\n"[..], 1).unwrap(),
+            zstd::encode_all(&b"two\n"[..], 1).unwrap(),
+        ];
         assert_eq!(read(frames.concat()), "one\ntwo\n");
     }
 
@@ -119,6 +122,11 @@ mod tests {
         let mut cut = gzip("some text that is long enough to be cut somewhere");
         cut.truncate(cut.len() - 9);
         let mut text = String::new();
-        assert!(uncompressed(Cursor::new(cut)).unwrap().read_to_string(&mut text).is_err());
+        assert!(
+            uncompressed(Cursor::new(cut))
+                .unwrap()
+                .read_to_string(&mut text)
+                .is_err()
+        );
     }
 }

@@ -137,8 +137,16 @@ mod tests {
         fs::write(&input, "one\ntwo\nthree\n").unwrap();
         assert_eq!(Checkpoint::open(&path, &input, "demo").unwrap().line(), 2);
 
-        assert!(Checkpoint::open(&path, &input, "other").unwrap_err().contains("another input"));
+        assert!(
+            Checkpoint::open(&path, &input, "other")
+                .unwrap_err()
+                .contains("another input")
+        );
         fs::write(&input, "two\none\nthree\n").unwrap();
-        assert!(Checkpoint::open(&path, &input, "demo").unwrap_err().contains("another input"));
+        assert!(
+            Checkpoint::open(&path, &input, "demo")
+                .unwrap_err()
+                .contains("another input")
+        );
     }
 }

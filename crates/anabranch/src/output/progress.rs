@@ -15,20 +15,14 @@ impl Progress {
     /// Progress through a number of bytes.
     pub(crate) fn bytes(total: Option<u64>) -> Self {
         match total {
-            Some(total) => Self::new(
-                Some(total),
-                "{bar:30} {bytes}/{total_bytes}  {msg}  {eta} left",
-            ),
+            Some(total) => Self::new(Some(total), "{bar:30} {bytes}/{total_bytes}  {msg}  {eta} left"),
             None => Self::new(None, "{spinner} {bytes}  {msg}"),
         }
     }
 
     /// Progress through a number of steps.
     pub(crate) fn steps(total: u64) -> Self {
-        Self::new(
-            Some(total),
-            "{bar:30} {human_pos}/{human_len}  {msg}  {eta} left",
-        )
+        Self::new(Some(total), "{bar:30} {human_pos}/{human_len}  {msg}  {eta} left")
     }
 
     fn new(total: Option<u64>, template: &str) -> Self {

@@ -40,21 +40,37 @@ impl<W: Write> Records<W> {
             }
             Format::Json => {
                 for (at, event) in events.iter().enumerate() {
-                    let before: &[u8] = if self.printed == 0 && at == 0 { b"[\n  " } else { b",\n  " };
+                    let before: &[u8] = if self.printed == 0 && at == 0 {
+                        b"[\n  "
+                    } else {
+                        b",\n  "
+                    };
                     self.out.write_all(before)?;
                     serde_json::to_writer(&mut self.out, &EventJson(event))?;
                 }
             }
             Format::Csv => {
                 if self.printed == 0 {
-                    let head = ["time_series_id", "event_time", "event_id", "event_item_key", "event_item_value"];
+                    let head = [
+                        "time_series_id",
+                        "event_time",
+                        "event_id",
+                        "event_item_key",
+                        "event_item_value",
+                    ];
                     csv::write_row(&mut self.out, &head)?;
                 }
                 for event in events {
                     let time = event.event_time.as_ref().map(format_time).unwrap_or_default();
                     for item in &event.event_items {
                         let value = text_or_base64(&item.event_item_value);
-                        let row = [&event.time_series_id, &time, &event.event_id, &item.event_item_key, &value];
+                        let row = [
+                            &event.time_series_id,
+                            &time,
+                            &event.event_id,
+                            &item.event_item_key,
+                            &value,
+                        ];
                         csv::write_row(&mut self.out, &row)?;
                     }
                 }
@@ -131,7 +147,10 @@ pub(crate) fn shown(value: &[u8]) -> String {
 pub(crate) fn text_or_base64(value: &[u8]) -> String {
     match std::str::from_utf8(value) {
         Ok(text) => text.to_owned(),
-        Err(_) => format!("base64:{}", base64::engine::general_purpose::STANDARD.encode(value)),
+        Err(_) => format!(
+            "base64:{}",
+            base64::engine::general_purpose::STANDARD.encode(value)
+        ),
     }
 }
 
@@ -147,7 +166,10 @@ mod tests {
         };
         EventRecord {
             time_series_id: "a".to_owned(),
-            event_time: Some(prost_types::Timestamp { seconds: 0, nanos: 1_000 }),
+            event_time: Some(prost_types::Timestamp {
+                seconds: 0,
+                nanos: 1_000,
+            }),
             event_id: "e1".to_owned(),
             event_items: vec![item("k", b"v"), item("raw", &[0, 255])],
         }
@@ -182,7 +204,11 @@ mod tests {
 
     #[test]
     fn json_is_one_document_over_all_pages() {
-        for pages in [&[][..], &[&[event()][..]], &[&[event()], &[], &[event(), event()]]] {
+        for pages in [
+            &[][..],
+            &[&[event()][..]],
+            &[&[event()], &[], &[event(), event()]],
+        ] {
             let text = printed(Format::Json, pages);
             let list: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
             assert_eq!(list.len(), pages.iter().map(|page| page.len()).sum::<usize>());

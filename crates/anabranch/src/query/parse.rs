@@ -87,7 +87,12 @@ impl Parser<'_> {
     }
 
     fn condition(&mut self) -> Result<SearchQuery, QueryError> {
-        if self.is_word("exists") && self.tokens.get(self.next + 1).is_some_and(|t| t.1 == Token::Sign("(")) {
+        if self.is_word("exists")
+            && self
+                .tokens
+                .get(self.next + 1)
+                .is_some_and(|t| t.1 == Token::Sign("("))
+        {
             self.next += 2;
             let event_item_key = self.text_of("a key")?;
             self.expect_sign(")", "to close `exists(`")?;
@@ -127,7 +132,9 @@ impl Parser<'_> {
         };
         if self.take_word("in") {
             let values = self.list(Self::value)?;
-            let parts = values.into_iter().map(|value| equals(event_item_key.clone(), value));
+            let parts = values
+                .into_iter()
+                .map(|value| equals(event_item_key.clone(), value));
             return Ok(joined(Operator::Or, parts.collect()));
         }
         let operators = "expected one of = != ^= < <= > >= IN";
@@ -193,7 +200,10 @@ impl Parser<'_> {
 
     fn value(&mut self) -> Result<Bytes, QueryError> {
         if self.is_word("base64")
-            && self.tokens.get(self.next + 1).is_some_and(|t| t.1 == Token::Sign("("))
+            && self
+                .tokens
+                .get(self.next + 1)
+                .is_some_and(|t| t.1 == Token::Sign("("))
         {
             self.next += 2;
             let at = self.place();

@@ -14,7 +14,11 @@ const WORDS: [&str; 7] = ["and", "or", "not", "in", "id", "exists", "base64"];
 pub(crate) fn print(query: &SearchQuery) -> Option<String> {
     Some(match query.query.as_ref()? {
         Query::BooleanQuery(boolean) => {
-            let parts = boolean.search_query.iter().map(part).collect::<Option<Vec<_>>>()?;
+            let parts = boolean
+                .search_query
+                .iter()
+                .map(part)
+                .collect::<Option<Vec<_>>>()?;
             match (boolean.operator(), parts.len()) {
                 (Operator::Not, 1) => format!("NOT {}", parts[0]),
                 (Operator::And, 2..) => parts.join(" AND "),
@@ -23,7 +27,11 @@ pub(crate) fn print(query: &SearchQuery) -> Option<String> {
             }
         }
         Query::Equals(equals) => {
-            format!("{} = {}", key(&equals.event_item_key), value(&equals.event_item_value))
+            format!(
+                "{} = {}",
+                key(&equals.event_item_key),
+                value(&equals.event_item_value)
+            )
         }
         Query::Range(range) => {
             let mut text = key(&range.event_item_key);
@@ -36,7 +44,11 @@ pub(crate) fn print(query: &SearchQuery) -> Option<String> {
             text
         }
         Query::Prefix(prefix) => {
-            format!("{} ^= {}", key(&prefix.event_item_key), value(&prefix.event_item_value))
+            format!(
+                "{} ^= {}",
+                key(&prefix.event_item_key),
+                value(&prefix.event_item_value)
+            )
         }
         Query::Exists(exists) => format!("exists({})", key(&exists.event_item_key)),
         Query::TimeSeriesIds(ids) => {

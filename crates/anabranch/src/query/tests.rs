@@ -31,7 +31,10 @@ fn every_condition_is_understood() {
     assert_eq!(printed("exists(path)"), "exists(path)");
     assert_eq!(printed("id = profile:42"), r#"id = "profile:42""#);
     assert_eq!(printed("ID in (a, \"b\")"), r#"id IN ("a", "b")"#);
-    assert_eq!(printed("kind in (play, stop)"), r#"kind = "play" OR kind = "stop""#);
+    assert_eq!(
+        printed("kind in (play, stop)"),
+        r#"kind = "play" OR kind = "stop""#
+    );
     assert_eq!(printed(r#""id" = 7"#), r#""id" = "7""#);
     assert_eq!(printed("v = base64(\"AP8=\")"), "v = base64(\"AP8=\")");
 }
@@ -52,7 +55,12 @@ fn and_binds_closer_than_or_and_not_closest() {
 fn json_is_a_query_too() {
     let json = r#"{"timeSeriesIds": {"ids": ["a"]}}"#;
     assert_eq!(printed(json), r#"id = "a""#);
-    assert!(parse(r#"{"nothing": 1}"#).unwrap_err().to_string().contains("nothing"));
+    assert!(
+        parse(r#"{"nothing": 1}"#)
+            .unwrap_err()
+            .to_string()
+            .contains("nothing")
+    );
 }
 
 #[test]
@@ -88,32 +96,42 @@ fn bytes() -> impl Strategy<Value = bytes::Bytes> {
 }
 
 fn bound() -> impl Strategy<Value = Option<RangeBound>> {
-    proptest::option::of((bytes(), any::<bool>()).prop_map(|(event_item_value, inclusive)| RangeBound {
-        event_item_value,
-        inclusive,
-    }))
+    proptest::option::of(
+        (bytes(), any::<bool>()).prop_map(|(event_item_value, inclusive)| RangeBound {
+            event_item_value,
+            inclusive,
+        }),
+    )
 }
 
 fn queries() -> impl Strategy<Value = SearchQuery> {
     let key = || prop_oneof!["[a-z_.]{1,6}", "id|AND|or|in|exists|base64|not", ".*"];
     let leaf = prop_oneof![
-        (key(), bytes()).prop_map(|(event_item_key, event_item_value)| of(Query::Equals(EqualsQuery {
-            event_item_key,
-            event_item_value,
-        }))),
-        (key(), bytes()).prop_map(|(event_item_key, event_item_value)| of(Query::Prefix(PrefixQuery {
-            event_item_key,
-            event_item_value,
-        }))),
-        (key(), bound(), bound())
-            .prop_filter("a range has a bound", |(_, lower, upper)| lower.is_some() || upper.is_some())
-            .prop_map(|(event_item_key, lower_bound, upper_bound)| of(Query::Range(RangeQuery {
+        (key(), bytes()).prop_map(
+            |(event_item_key, event_item_value)| of(Query::Equals(EqualsQuery {
                 event_item_key,
-                lower_bound,
-                upper_bound,
-            }))),
+                event_item_value,
+            }))
+        ),
+        (key(), bytes()).prop_map(
+            |(event_item_key, event_item_value)| of(Query::Prefix(PrefixQuery {
+                event_item_key,
+                event_item_value,
+            }))
+        ),
+        (key(), bound(), bound())
+            .prop_filter("a range has a bound", |(_, lower, upper)| lower.is_some()
+                || upper.is_some())
+            .prop_map(
+                |(event_item_key, lower_bound, upper_bound)| of(Query::Range(RangeQuery {
+                    event_item_key,
+                    lower_bound,
+                    upper_bound,
+                }))
+            ),
         key().prop_map(|event_item_key| of(Query::Exists(ExistsQuery { event_item_key }))),
-        proptest::collection::vec(".*", 1..4).prop_map(|ids| of(Query::TimeSeriesIds(TimeSeriesIdsQuery { ids }))),
+        proptest::collection::vec(".*", 1..4)
+            .prop_map(|ids| of(Query::TimeSeriesIds(TimeSeriesIdsQuery { ids }))),
     ];
     leaf.prop_recursive(4, 32, 4, |inner| {
         prop_oneof![

@@ -22,7 +22,11 @@ pub(super) fn check(loaded: &[Loaded]) -> Result<Settings, Vec<String>> {
         message_bytes_max: of(loaded, "server.message_bytes_max", &mut problems, size),
         data_dir: of(loaded, "store.embedded.data_dir", &mut problems, folder),
     };
-    if problems.is_empty() { Ok(settings) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(settings)
+    } else {
+        Err(problems)
+    }
 }
 
 /// The value of a setting; one that is wrong is named, and stands for nothing.
@@ -45,7 +49,9 @@ fn of<T: Default>(
 fn address(text: &str) -> Result<String, String> {
     match text.to_socket_addrs() {
         Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err(format!("`{text}` is not an address; use HOST:PORT, as in 127.0.0.1:7600")),
+        Err(_) => Err(format!(
+            "`{text}` is not an address; use HOST:PORT, as in 127.0.0.1:7600"
+        )),
     }
 }
 

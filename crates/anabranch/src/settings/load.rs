@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use config::{ConfigBuilder, ConfigError, File, FileFormat, Map, Source, Value, ValueKind, builder::DefaultState};
+use config::{
+    ConfigBuilder, ConfigError, File, FileFormat, Map, Source, Value, ValueKind, builder::DefaultState,
+};
 
 use super::origin::{Loaded, Origin};
 use super::{KEYS, Settings, check};
@@ -19,9 +21,12 @@ pub(crate) fn load(args: &SettingsArgs) -> Result<(Settings, Vec<Loaded>), Vec<S
         Some(path) => Some(path.clone()),
         None => Some(PathBuf::from(FILE_NAME)).filter(|path| path.is_file()),
     };
-    load_from(args, file.as_deref(), std::env::vars_os().filter_map(|(name, value)| {
-        Some((name.into_string().ok()?, value.into_string().ok()?))
-    }))
+    load_from(
+        args,
+        file.as_deref(),
+        std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+    )
 }
 
 pub(super) fn load_from(
@@ -152,7 +157,11 @@ fn read_file(path: &Path) -> Result<Layer, String> {
 
 fn flatten(prefix: &str, tables: Map<String, Value>, found: &mut impl FnMut(String, ValueKind)) {
     for (name, value) in tables {
-        let name = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
+        let name = if prefix.is_empty() {
+            name
+        } else {
+            format!("{prefix}.{name}")
+        };
         match value.kind {
             // An empty table sets nothing, but its name may be wrong.
             ValueKind::Table(inner) if !inner.is_empty() || is_section(&name) => flatten(&name, inner, found),

@@ -57,7 +57,10 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
     assert_eq!(settings.listen, "127.0.0.1:3");
     assert_eq!(settings.data_dir, Path::new("e"));
     assert!(settings.insecure);
-    assert_eq!(origin_of(&loaded, "server.listen"), Origin::Flag("--listen".to_owned()));
+    assert_eq!(
+        origin_of(&loaded, "server.listen"),
+        Origin::Flag("--listen".to_owned())
+    );
     assert_eq!(
         origin_of(&loaded, "store.embedded.data_dir"),
         Origin::Environment("ANABRANCH_STORE__EMBEDDED__DATA_DIR".to_owned())
@@ -85,7 +88,11 @@ fn everything_that_is_wrong_is_named_at_once() {
     let problems = with(&SettingsArgs::default(), Some(file), &[]).unwrap_err();
     assert_eq!(problems.len(), 4, "{problems:?}");
     assert!(problems[0].contains("no setting `bus.kind`"));
-    assert!(problems.iter().any(|problem| problem.starts_with("server.listen (from FILE): `nowhere` is not an address")));
+    assert!(
+        problems
+            .iter()
+            .any(|problem| problem.starts_with("server.listen (from FILE): `nowhere` is not an address"))
+    );
 }
 
 #[test]

@@ -87,7 +87,11 @@ fn merge(how: How, into: &mut AggregateRow, row: AggregateRow) {
             into.value = mean;
         }
         How::Min | How::Max => {
-            let wanted = if how == How::Min { Ordering::Less } else { Ordering::Greater };
+            let wanted = if how == How::Min {
+                Ordering::Less
+            } else {
+                Ordering::Greater
+            };
             let wins = match (&row.value, &into.value) {
                 (Some(new), Some(old)) => compare(new, old) == wanted,
                 (Some(_), None) => true,
@@ -104,9 +108,10 @@ fn merge(how: How, into: &mut AggregateRow, row: AggregateRow) {
 /// Integers stay integers while they fit.
 fn add(a: Option<Value>, b: Option<Value>, sum: f64) -> Option<Value> {
     match (a, b) {
-        (Some(Value::IntegerValue(a)), Some(Value::IntegerValue(b))) => {
-            Some(a.checked_add(b).map_or(Value::DoubleValue(sum), Value::IntegerValue))
-        }
+        (Some(Value::IntegerValue(a)), Some(Value::IntegerValue(b))) => Some(
+            a.checked_add(b)
+                .map_or(Value::DoubleValue(sum), Value::IntegerValue),
+        ),
         (None, None) => None,
         (Some(one), None) | (None, Some(one)) => Some(one),
         _ => Some(Value::DoubleValue(sum)),
@@ -164,7 +169,10 @@ mod tests {
         assert_eq!((sum.count, sum.value), (3, int(12)));
         let avg = merged(
             Aggregation::Avg(AvgAggregation::default()),
-            vec![row(1, 1.0, Some(Value::DoubleValue(1.0))), row(3, 9.0, Some(Value::DoubleValue(3.0)))],
+            vec![
+                row(1, 1.0, Some(Value::DoubleValue(1.0))),
+                row(3, 9.0, Some(Value::DoubleValue(3.0))),
+            ],
         );
         assert_eq!(avg.value, Some(Value::DoubleValue(2.5)));
         let min = merged(
@@ -197,7 +205,14 @@ mod tests {
         for text in ["b", "a", "b"] {
             rows.add(value(text));
         }
-        let rows: Vec<_> = rows.finish().into_iter().map(|row| (row.event_item_value, row.count)).collect();
-        assert_eq!(rows, [(Bytes::from_static(b"a"), 1), (Bytes::from_static(b"b"), 2)]);
+        let rows: Vec<_> = rows
+            .finish()
+            .into_iter()
+            .map(|row| (row.event_item_value, row.count))
+            .collect();
+        assert_eq!(
+            rows,
+            [(Bytes::from_static(b"a"), 1), (Bytes::from_static(b"b"), 2)]
+        );
     }
 }

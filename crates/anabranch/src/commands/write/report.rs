@@ -29,13 +29,24 @@ pub(super) struct Report {
     /// The first wrong line; said at the end when it is the one that stops everything.
     first_wrong: Option<(u64, String)>,
     unreadable: bool,
+    last_line: u64,
 }
 
 impl Report {
-    pub(super) fn new(clock: Arc<SystemClock>, input: &Input, mode: Mode, skip: bool, from_line: u64) -> Self {
+    pub(super) fn new(
+        clock: Arc<SystemClock>,
+        input: &Input,
+        mode: Mode,
+        skip: bool,
+        from_line: u64,
+    ) -> Self {
         let progress = Progress::bytes(input.size);
         if from_line > 1 {
-            progress.say(&format!("{}: going on at line {}", input.name, format_count(from_line)));
+            progress.say(&format!(
+                "{}: going on at line {}",
+                input.name,
+                format_count(from_line)
+            ));
         }
         Self {
             started: clock.elapsed(),
@@ -50,6 +61,7 @@ impl Report {
             wrong: 0,
             first_wrong: None,
             unreadable: false,
+            last_line: 0,
         }
     }
 
@@ -57,9 +69,13 @@ impl Report {
     pub(super) fn written(&mut self, batch: &Batch) {
         self.events += batch.events.len() as u64;
         self.bytes += batch.bytes as u64;
+        self.last_line = self.last_line.max(batch.lines.last().copied().unwrap_or(0));
         self.progress.set(self.consumed.load(Ordering::Relaxed));
-        self.progress
-            .note(format!("{} events, {}/s", format_count(self.events), format_count(self.rate())));
+        self.progress.note(format!(
+            "{} events, {}/s",
+            format_count(self.events),
+            format_count(self.rate())
+        ));
     }
 
     /// A line can not be written.
@@ -80,8 +96,10 @@ impl Report {
 
     /// The server can not take batches for now.
     pub(super) fn pausing(&self, status: &Status) {
-        self.progress
-            .say(&format!("the server takes nothing now ({}); trying again", status.message()));
+        self.progress.say(&format!(
+            "the server takes nothing now ({}); trying again",
+            status.message()
+        ));
     }
 
     /// Everything is done that could be.
@@ -90,9 +108,11 @@ impl Report {
         if let Some((line, problem)) = &self.first_wrong {
             self.progress.say(&format!("{}:{line}: {problem}", self.name));
             self.progress.say(&format!(
-                "stopped at line {line}; {} before it {} {}. Writing is idempotent: correct the line and run the same \
+                "stopped at line {line}; {} {} {} {}. Writing is idempotent: correct the line and run the same \
                  command again, or go on past it with --from-line {} or --on-error skip",
                 counted(self.events, "event"),
+                // Batches after it may have been under way.
+                if self.last_line > line { "before and after it" } else { "before it" },
                 if self.events == 1 { "is" } else { "are" },
                 if self.done == "queued" { "queued" } else { "written" },
                 line + 1
@@ -127,7 +147,12 @@ impl Report {
     }
 
     fn rate(&self) -> u64 {
-        let micros = self.clock.elapsed().saturating_sub(self.started).as_micros().max(1);
+        let micros = self
+            .clock
+            .elapsed()
+            .saturating_sub(self.started)
+            .as_micros()
+            .max(1);
         u64::try_from(u128::from(self.events) * 1_000_000 / micros).unwrap_or(u64::MAX)
     }
 }

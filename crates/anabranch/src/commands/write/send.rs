@@ -5,7 +5,8 @@ use std::pin::Pin;
 
 use anabranch_proto::timeseries::v1::time_series_service_client::TimeSeriesServiceClient;
 use anabranch_proto::timeseries::v1::{
-    IngestEventRecordsRequest, IngestEventRecordsResponse, WriteEventRecordsRequest, WriteEventRecordsSyncRequest,
+    IngestEventRecordsRequest, IngestEventRecordsResponse, WriteEventRecordsRequest,
+    WriteEventRecordsSyncRequest,
 };
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -153,7 +154,9 @@ impl Sender {
 
 fn answer_of(answer: IngestEventRecordsResponse) -> Answer {
     let Ok(id) = answer.batch_id.parse() else {
-        return Answer::Lost(Status::internal("the server answered a batch that was never sent"));
+        return Answer::Lost(Status::internal(
+            "the server answered a batch that was never sent",
+        ));
     };
     match answer.status {
         None => Answer::Done(id),
@@ -161,7 +164,10 @@ fn answer_of(answer: IngestEventRecordsResponse) -> Answer {
             use prost::Message as _;
             let code = Code::from(status.code);
             let message = status.message.clone();
-            Answer::Failed(id, Status::with_details(code, message, status.encode_to_vec().into()))
+            Answer::Failed(
+                id,
+                Status::with_details(code, message, status.encode_to_vec().into()),
+            )
         }
     }
 }

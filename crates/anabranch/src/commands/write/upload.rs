@@ -239,7 +239,7 @@ impl Upload {
         if since == now {
             self.report.pausing(status);
         }
-        let pause = delay.unwrap_or(self.back_off).min(BACK_OFF_MAX);
+        let pause = delay.unwrap_or(self.back_off);
         self.back_off = (self.back_off * 2).min(BACK_OFF_MAX);
         self.resume_at = self.resume_at.max(now + pause);
         Ok(())
@@ -294,7 +294,11 @@ fn refused_events(status: &Status, events: usize) -> Vec<(usize, String)> {
         let Some((index, field)) = event_of(&subject).filter(|(index, _)| *index < events) else {
             continue;
         };
-        let problem = if field.is_empty() { problem } else { format!("{field}: {problem}") };
+        let problem = if field.is_empty() {
+            problem
+        } else {
+            format!("{field}: {problem}")
+        };
         refused.entry(index).or_insert(problem);
     }
     let info = details.error_info();
@@ -303,7 +307,9 @@ fn refused_events(status: &Status, events: usize) -> Vec<(usize, String)> {
     let all = info.and_then(|info| info.metadata.get("refused")?.parse::<usize>().ok()) == Some(events);
     if all && !refused.is_empty() {
         for index in 0..events {
-            refused.entry(index).or_insert_with(|| "for the same reason as the events before it".to_owned());
+            refused
+                .entry(index)
+                .or_insert_with(|| "for the same reason as the events before it".to_owned());
         }
     }
     refused
@@ -333,13 +339,17 @@ fn without(batch: Batch, refused: &[(usize, String)]) -> Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tonic::Code;
     use std::collections::HashMap;
+    use tonic::Code;
     use tonic_types::ErrorDetails;
 
     #[test]
     fn refused_events_are_found_by_their_index() {
-        let mut details = ErrorDetails::with_error_info("EVENT_TOO_OLD", "anabranch.dev", HashMap::from([("refused".to_owned(), "2".to_owned())]));
+        let mut details = ErrorDetails::with_error_info(
+            "EVENT_TOO_OLD",
+            "anabranch.dev",
+            HashMap::from([("refused".to_owned(), "2".to_owned())]),
+        );
         details.add_precondition_failure_violation("EVENT_TOO_OLD", "events[2].event_time", "is too old");
         details.add_precondition_failure_violation("EVENT_TOO_OLD", "events[0].event_time", "is too old");
         details.add_precondition_failure_violation("EVENT_TOO_OLD", "namespace", "is slow");
