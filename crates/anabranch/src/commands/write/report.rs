@@ -112,7 +112,7 @@ impl Report {
                  command again, or go on past it with --from-line {} or --on-error skip",
                 counted(self.events, "event"),
                 // Batches after it may have been under way.
-                if self.last_line > line { "before and after it" } else { "before it" },
+                if self.last_line > *line { "before and after it" } else { "before it" },
                 if self.events == 1 { "is" } else { "are" },
                 if self.done == "queued" { "queued" } else { "written" },
                 line + 1
