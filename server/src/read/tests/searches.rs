@@ -34,7 +34,7 @@ fn search_for(world: &World, query: SearchQuery) -> SearchRequest {
     SearchRequest {
         namespace: world.view.name.clone(),
         interval: TimeInterval::ALL,
-        query,
+        query: Some(query),
         direction: Direction::Descending,
         paging: Paging::default(),
         latency: Latency::default(),
