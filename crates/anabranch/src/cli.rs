@@ -60,8 +60,9 @@ pub(crate) struct Global {
     /// The server to talk to
     #[arg(long, global = true, value_name = "URL", env = "ANABRANCH_SERVER", default_value = DEFAULT_SERVER, hide_env = true)]
     pub(crate) server: String,
-    /// Form of the output; a table on a terminal, ndjson in a pipe
+    /// table, json, ndjson or csv [default: table on a terminal, ndjson in a pipe]
     #[arg(
+        hide_possible_values = true,
         short,
         long,
         global = true,

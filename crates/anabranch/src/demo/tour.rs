@@ -36,9 +36,9 @@ pub(super) async fn run(session: &Session, client: &Client, url: &str) -> Result
     search(session, client).await?;
     aggregate(session, client).await?;
     print_line(
-        "\nThe embedded store reads a page of a wide id as fast as one of a narrow id: its rows lie in order, and a page \
-         starts\nwhere it has to. What width costs elsewhere is not shown here, and wide ids are not found or split by this \
-         build.",
+        "\nOn the embedded store a page costs what its own rows cost, however wide the id: rows lie in order, and a page \
+         starts\nwhere it has to (pages of the wide ids above hold more bytes). Stores where width itself is slow, and the \
+         splitting\nthat mends it, are not part of this build.",
     )?;
     print_line(&format!("\ntry this next\n{}", next(url).join("\n")))
 }
