@@ -8,7 +8,8 @@
 //! - Every call passes the same guard as one over gRPC. The time it has is `connect-timeout-ms`.
 //! - An answer has every field, those with default values too, so that scripts find what they look for.
 //! - An error is a `google.rpc.Status` with its details, under the HTTP status of its reason.
-//! - Only `application/json` is read: a web page of another origin can not send it without being asked for.
+//! - A web page of another origin can not call it: what a browser sends must be `application/json`, which it
+//!   only sends across origins after asking. Other clients may leave the type out, as `curl -d` does.
 
 mod answer;
 mod request;
@@ -25,6 +26,9 @@ use super::admission::{Admission, Hold};
 use super::deadline::GRPC_TIMEOUT;
 use super::methods::{Method, Methods};
 use crate::errors::{self, Reason, ServiceError};
+
+/// What `curl -d` says when it is told nothing.
+const CURLS_OWN_TYPE: &str = "application/x-www-form-urlencoded";
 
 /// What the gateway works with.
 #[derive(Clone, Debug)]
@@ -134,7 +138,11 @@ fn check_http(request: &Request) -> Result<(), ServiceError> {
     let content_type = request.headers().get(header::CONTENT_TYPE);
     let content_type = content_type.map_or("", |value| value.to_str().unwrap_or("?"));
     let kind = content_type.split(';').next().unwrap_or("").trim();
-    if kind.eq_ignore_ascii_case("application/json") {
+    let by_browser = ["origin", "sec-fetch-site"]
+        .iter()
+        .any(|name| request.headers().contains_key(*name));
+    let left_out = kind.is_empty() || kind.eq_ignore_ascii_case(CURLS_OWN_TYPE);
+    if kind.eq_ignore_ascii_case("application/json") || (left_out && !by_browser) {
         return Ok(());
     }
     let problem = format!("content type `{content_type}` is not supported here: send application/json");

@@ -221,12 +221,21 @@ async fn only_post_of_json_to_a_unary_method_is_a_call() {
         (405, "HTTP_METHOD_NOT_ALLOWED")
     );
     assert!(get.head.contains("allow: post"), "{}", get.head);
-    let form = [("content-type", "application/x-www-form-urlencoded")];
-    let form = server.http("POST", path, &form, b"{}").await;
-    assert_eq!(
-        (form.code, form.reason().as_str()),
-        (415, "UNSUPPORTED_CONTENT_TYPE")
-    );
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    let curl = server.http("POST", path, &[form], b"{}").await;
+    assert_eq!(curl.code, 200, "{}", curl.text());
+    let another_page = server
+        .http("POST", path, &[form, ("origin", "http://evil.example")], b"{}")
+        .await;
+    let xml = server
+        .http("POST", path, &[("content-type", "text/xml")], b"{}")
+        .await;
+    for refused in [another_page, xml] {
+        assert_eq!(
+            (refused.code, refused.reason().as_str()),
+            (415, "UNSUPPORTED_CONTENT_TYPE")
+        );
+    }
 
     let near = "/api/anabranch.admin.v1.AdminService/ListNamespace";
     let near = server.http("POST", near, &json, b"{}").await;
