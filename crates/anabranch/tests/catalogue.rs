@@ -55,7 +55,9 @@ fn catalogue() -> BTreeMap<String, Entry> {
             let parsed = Entry {
                 code: code_named(&text(entry, "code")),
                 detail: text(entry, "detail"),
-                http: entry.get("http").map(|http| u16::try_from(http.as_integer().unwrap()).unwrap()),
+                http: entry
+                    .get("http")
+                    .map(|http| u16::try_from(http.as_integer().unwrap()).unwrap()),
                 retry: entry.get("retry_after_ms").is_some(),
             };
             (text(entry, "reason"), parsed)
@@ -84,58 +86,114 @@ fn code_name(code: Code) -> String {
 /// What must hold for every error, whatever its reason. Returns the reason.
 fn check_status(status: &Status, catalogue: &BTreeMap<String, Entry>, what: &str) -> String {
     let details = status.get_error_details_vec();
-    let infos = details.iter().filter(|one| matches!(one, tonic_types::ErrorDetail::ErrorInfo(_))).count();
+    let infos = details
+        .iter()
+        .filter(|one| matches!(one, tonic_types::ErrorDetail::ErrorInfo(_)))
+        .count();
     assert_eq!(infos, 1, "{what}: not exactly one ErrorInfo: {status:?}");
     let info = status.get_details_error_info().unwrap();
     assert_eq!(info.domain, "anabranch.dev", "{what}");
-    let entry = catalogue.get(&info.reason).unwrap_or_else(|| panic!("{what}: {} is in no catalogue", info.reason));
+    let entry = catalogue
+        .get(&info.reason)
+        .unwrap_or_else(|| panic!("{what}: {} is in no catalogue", info.reason));
     assert_eq!(status.code(), entry.code, "{what}: {status:?}");
     let all = status.get_error_details();
     let mut there = BTreeSet::new();
     if let Some(bad) = all.bad_request() {
-        assert!(!bad.field_violations.is_empty(), "{what}: a BadRequest that names no field");
+        assert!(
+            !bad.field_violations.is_empty(),
+            "{what}: a BadRequest that names no field"
+        );
         there.insert("BadRequest");
     }
     if let Some(failed) = all.precondition_failure() {
-        assert!(!failed.violations.is_empty(), "{what}: a PreconditionFailure without a violation");
+        assert!(
+            !failed.violations.is_empty(),
+            "{what}: a PreconditionFailure without a violation"
+        );
         there.insert("PreconditionFailure");
     }
     if let Some(quota) = all.quota_failure() {
-        assert!(!quota.violations.is_empty(), "{what}: a QuotaFailure without a violation");
+        assert!(
+            !quota.violations.is_empty(),
+            "{what}: a QuotaFailure without a violation"
+        );
         there.insert("QuotaFailure");
     }
     if all.resource_info().is_some() {
         there.insert("ResourceInfo");
     }
-    let expected: BTreeSet<&str> = [entry.detail.as_str()].into_iter().filter(|detail| *detail != "None").collect();
+    let expected: BTreeSet<&str> = [entry.detail.as_str()]
+        .into_iter()
+        .filter(|detail| *detail != "None")
+        .collect();
     assert_eq!(there, expected, "{what}: {status:?}");
-    assert!(!entry.retry || all.retry_info().is_some(), "{what}: no RetryInfo: {status:?}");
+    assert!(
+        !entry.retry || all.retry_info().is_some(),
+        "{what}: no RetryInfo: {status:?}"
+    );
     assert!(!status.message().is_empty(), "{what}: no message");
     info.reason
 }
 
 /// The same for an answer of the JSON surface, which is a `google.rpc.Status` as JSON.
 fn check_answer(answer: &json::Answer, catalogue: &BTreeMap<String, Entry>, what: &str) -> String {
-    assert!(answer.status >= 400, "{what}: {} {}", answer.status, answer.text());
-    assert!(answer.head.contains("content-type: application/json"), "{what}: {}", answer.head);
+    assert!(
+        answer.status >= 400,
+        "{what}: {} {}",
+        answer.status,
+        answer.text()
+    );
+    assert!(
+        answer.head.contains("content-type: application/json"),
+        "{what}: {}",
+        answer.head
+    );
     let body = answer.json();
-    let details = body["details"].as_array().unwrap_or_else(|| panic!("{what}: no details: {body}"));
-    let kind = |detail: &Value| detail["@type"].as_str().unwrap_or_default().rsplit('.').next().unwrap().to_owned();
-    let infos: Vec<_> = details.iter().filter(|detail| kind(detail) == "ErrorInfo").collect();
+    let details = body["details"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{what}: no details: {body}"));
+    let kind = |detail: &Value| {
+        detail["@type"]
+            .as_str()
+            .unwrap_or_default()
+            .rsplit('.')
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    let infos: Vec<_> = details
+        .iter()
+        .filter(|detail| kind(detail) == "ErrorInfo")
+        .collect();
     assert_eq!(infos.len(), 1, "{what}: not exactly one ErrorInfo: {body}");
     assert_eq!(infos[0]["domain"], "anabranch.dev", "{what}: {body}");
     let reason = infos[0]["reason"].as_str().unwrap().to_owned();
-    let entry = catalogue.get(&reason).unwrap_or_else(|| panic!("{what}: {reason} is in no catalogue"));
+    let entry = catalogue
+        .get(&reason)
+        .unwrap_or_else(|| panic!("{what}: {reason} is in no catalogue"));
     assert_eq!(body["code"], json!(entry.code as i32), "{what}: {body}");
     if let Some(http) = entry.http {
         assert_eq!(answer.status, http, "{what}: {body}");
     }
     let kinds: BTreeSet<String> = details.iter().map(kind).collect();
     if entry.detail != "None" {
-        assert!(kinds.contains(&entry.detail), "{what}: no {}: {body}", entry.detail);
+        assert!(
+            kinds.contains(&entry.detail),
+            "{what}: no {}: {body}",
+            entry.detail
+        );
     }
-    assert!(!entry.retry || kinds.contains("RetryInfo"), "{what}: no RetryInfo: {body}");
-    assert!(body["message"].as_str().is_some_and(|message| !message.is_empty()), "{what}: {body}");
+    assert!(
+        !entry.retry || kinds.contains("RetryInfo"),
+        "{what}: no RetryInfo: {body}"
+    );
+    assert!(
+        body["message"]
+            .as_str()
+            .is_some_and(|message| !message.is_empty()),
+        "{what}: {body}"
+    );
     reason
 }
 
@@ -156,16 +214,19 @@ fn read(more: Value) -> Value {
 }
 
 fn merged(mut request: Value, more: Value) -> Value {
-    let Value::Object(more) = more else { panic!("not an object") };
+    let Value::Object(more) = more else {
+        panic!("not an object")
+    };
     request.as_object_mut().unwrap().extend(more);
     request
 }
 
 /// A search query that nests so many levels.
 fn deep(levels: usize) -> Value {
-    (0..levels).fold(json!({"exists": {"eventItemKey": "k"}}), |inner, _| {
-        json!({"booleanQuery": {"operator": "NOT", "searchQuery": [inner]}})
-    })
+    (0..levels).fold(
+        json!({"exists": {"eventItemKey": "k"}}),
+        |inner, _| json!({"booleanQuery": {"operator": "NOT", "searchQuery": [inner]}}),
+    )
 }
 
 /// Requests that are wrong in one way each: the reason, the method, the request.
@@ -182,47 +243,147 @@ fn cases(token: &str) -> Vec<(&'static str, String, Value)> {
     let key = json!({"eventItemKey": "k"});
     let long = |length: usize| "x".repeat(length);
     let mut cases = vec![
-        ("INVALID_NAMESPACE_NAME", admin("CreateNamespace"), json!({"namespace": {"name": "a/b"}})),
+        (
+            "INVALID_NAMESPACE_NAME",
+            admin("CreateNamespace"),
+            json!({"namespace": {"name": "a/b"}}),
+        ),
         ("INVALID_NAMESPACE_NAME", admin("CreateNamespace"), json!({})),
-        ("INVALID_NAMESPACE_NAME", admin("CreateNamespace"), json!({"namespace": {"name": long(500)}})),
+        (
+            "INVALID_NAMESPACE_NAME",
+            admin("CreateNamespace"),
+            json!({"namespace": {"name": long(500)}}),
+        ),
         ("INVALID_EVENT", sync.clone(), write(|e| e["eventId"] = json!(""))),
-        ("INVALID_EVENT", sync.clone(), write(|e| e["eventItems"] = json!([]))),
-        ("INVALID_EVENT", sync.clone(), write(|e| e["eventItems"] = json!([key, key]))),
-        ("INVALID_EVENT", events("WriteEventRecords"), write(|e| e["eventItems"] = json!([]))),
-        ("FIELD_TOO_LARGE", sync.clone(), write(|e| e["eventItems"][0]["eventItemValue"] = json!(long(4 << 20)))),
-        ("FIELD_TOO_LARGE", sync.clone(), write(|e| e["eventId"] = json!(long(5_000)))),
-        ("FIELD_TOO_LARGE", sync.clone(), write(|e| e["eventItems"][0]["eventItemKey"] = json!(long(5_000)))),
-        ("INVALID_TIME_SERIES_ID", reads.clone(), json!({"namespace": "any"})),
+        (
+            "INVALID_EVENT",
+            sync.clone(),
+            write(|e| e["eventItems"] = json!([])),
+        ),
+        (
+            "INVALID_EVENT",
+            sync.clone(),
+            write(|e| e["eventItems"] = json!([key, key])),
+        ),
+        (
+            "INVALID_EVENT",
+            events("WriteEventRecords"),
+            write(|e| e["eventItems"] = json!([])),
+        ),
+        (
+            "FIELD_TOO_LARGE",
+            sync.clone(),
+            write(|e| e["eventItems"][0]["eventItemValue"] = json!(long(4 << 20))),
+        ),
+        (
+            "FIELD_TOO_LARGE",
+            sync.clone(),
+            write(|e| e["eventId"] = json!(long(5_000))),
+        ),
+        (
+            "FIELD_TOO_LARGE",
+            sync.clone(),
+            write(|e| e["eventItems"][0]["eventItemKey"] = json!(long(5_000))),
+        ),
+        (
+            "INVALID_TIME_SERIES_ID",
+            reads.clone(),
+            json!({"namespace": "any"}),
+        ),
         ("INVALID_PAGE_SIZE", reads.clone(), read(json!({"pageSize": -1}))),
-        ("INVALID_PAGE_SIZE", reads.clone(), read(json!({"totalRecordLimit": -5}))),
-        ("INVALID_PAGE_SIZE", search.clone(), json!({"namespace": "any", "pageSize": -1})),
-        ("INVALID_PAGE_SIZE", aggregate.clone(), merged(aggregation(json!({"count": {}})), json!({"pageSize": -1}))),
-        ("INVALID_PAGE_SIZE", admin("ListNamespaces"), json!({"pageSize": -1})),
-        ("INVALID_PAGE_SIZE", admin("ListTimeSlices"), json!({"namespace": "any", "pageSize": -1})),
-        ("INVALID_PAGE_SIZE", admin("ListBlockedTimeSeriesIds"), json!({"namespace": "any", "pageSize": -1})),
+        (
+            "INVALID_PAGE_SIZE",
+            reads.clone(),
+            read(json!({"totalRecordLimit": -5})),
+        ),
+        (
+            "INVALID_PAGE_SIZE",
+            search.clone(),
+            json!({"namespace": "any", "pageSize": -1}),
+        ),
+        (
+            "INVALID_PAGE_SIZE",
+            aggregate.clone(),
+            merged(aggregation(json!({"count": {}})), json!({"pageSize": -1})),
+        ),
+        (
+            "INVALID_PAGE_SIZE",
+            admin("ListNamespaces"),
+            json!({"pageSize": -1}),
+        ),
+        (
+            "INVALID_PAGE_SIZE",
+            admin("ListTimeSlices"),
+            json!({"namespace": "any", "pageSize": -1}),
+        ),
+        (
+            "INVALID_PAGE_SIZE",
+            admin("ListBlockedTimeSeriesIds"),
+            json!({"namespace": "any", "pageSize": -1}),
+        ),
         (
             "INVALID_TIME_INTERVAL",
             reads.clone(),
             read(json!({"timeInterval": {"start": "2026-02-01T00:00:00Z", "end": "2026-01-01T00:00:00Z"}})),
         ),
-        ("INVALID_TIMESTAMP", sync.clone(), write(|e| _ = e.as_object_mut().unwrap().remove("eventTime"))),
-        ("INVALID_EVENT_FILTER", reads.clone(), read(json!({"eventFilters": [{}]}))),
-        ("INVALID_LATENCY_SLO", reads.clone(), read(json!({"latencySlo": "-1s"}))),
-        ("INVALID_LATENCY_SLO", reads.clone(), read(json!({"latencySlo": "0s"}))),
+        (
+            "INVALID_TIMESTAMP",
+            sync.clone(),
+            write(|e| _ = e.as_object_mut().unwrap().remove("eventTime")),
+        ),
+        (
+            "INVALID_EVENT_FILTER",
+            reads.clone(),
+            read(json!({"eventFilters": [{}]})),
+        ),
+        (
+            "INVALID_LATENCY_SLO",
+            reads.clone(),
+            read(json!({"latencySlo": "-1s"})),
+        ),
+        (
+            "INVALID_LATENCY_SLO",
+            reads.clone(),
+            read(json!({"latencySlo": "0s"})),
+        ),
         ("INVALID_DIRECTION", reads.clone(), read(json!({"direction": 7}))),
-        ("INVALID_READ_MASK", reads.clone(), read(json!({"readMask": "eventName"}))),
+        (
+            "INVALID_READ_MASK",
+            reads.clone(),
+            read(json!({"readMask": "eventName"})),
+        ),
         ("INVALID_SEARCH_QUERY", search.clone(), query(json!({}))),
-        ("INVALID_SEARCH_QUERY", search.clone(), query(json!({"booleanQuery": {"operator": "AND"}}))),
-        ("INVALID_SEARCH_QUERY", search.clone(), query(json!({"booleanQuery": {"searchQuery": [deep(0)]}}))),
+        (
+            "INVALID_SEARCH_QUERY",
+            search.clone(),
+            query(json!({"booleanQuery": {"operator": "AND"}})),
+        ),
+        (
+            "INVALID_SEARCH_QUERY",
+            search.clone(),
+            query(json!({"booleanQuery": {"searchQuery": [deep(0)]}})),
+        ),
         (
             "INVALID_SEARCH_QUERY",
             search.clone(),
             query(json!({"booleanQuery": {"operator": "NOT", "searchQuery": [deep(0), deep(0)]}})),
         ),
         ("INVALID_SEARCH_QUERY", search.clone(), query(deep(40))),
-        ("INVALID_SEARCH_QUERY", search.clone(), query(json!({"range": key}))),
-        ("INVALID_SEARCH_QUERY", search.clone(), query(json!({"exists": {}}))),
-        ("INVALID_SEARCH_QUERY", search.clone(), query(json!({"timeSeriesIds": {}}))),
+        (
+            "INVALID_SEARCH_QUERY",
+            search.clone(),
+            query(json!({"range": key})),
+        ),
+        (
+            "INVALID_SEARCH_QUERY",
+            search.clone(),
+            query(json!({"exists": {}})),
+        ),
+        (
+            "INVALID_SEARCH_QUERY",
+            search.clone(),
+            query(json!({"timeSeriesIds": {}})),
+        ),
         (
             "INVALID_SEARCH_QUERY",
             search.clone(),
@@ -234,11 +395,31 @@ fn cases(token: &str) -> Vec<(&'static str, String, Value)> {
             query(json!({"prefix": {"eventItemKey": "number", "eventItemValue": "MQ=="}})),
         ),
         ("INVALID_AGGREGATION", aggregate.clone(), aggregation(json!({}))),
-        ("INVALID_AGGREGATION", aggregate.clone(), json!({"namespace": "any"})),
-        ("INVALID_AGGREGATION", aggregate.clone(), aggregation(json!({"sum": key}))),
-        ("INVALID_AGGREGATION", aggregate.clone(), aggregation(json!({"avg": key}))),
-        ("INVALID_AGGREGATION", aggregate.clone(), aggregation(json!({"min": {}}))),
-        ("INVALID_DURATION", aggregate, aggregation(json!({"count": {}, "groupBy": {"timeWidth": "-1s"}}))),
+        (
+            "INVALID_AGGREGATION",
+            aggregate.clone(),
+            json!({"namespace": "any"}),
+        ),
+        (
+            "INVALID_AGGREGATION",
+            aggregate.clone(),
+            aggregation(json!({"sum": key})),
+        ),
+        (
+            "INVALID_AGGREGATION",
+            aggregate.clone(),
+            aggregation(json!({"avg": key})),
+        ),
+        (
+            "INVALID_AGGREGATION",
+            aggregate.clone(),
+            aggregation(json!({"min": {}})),
+        ),
+        (
+            "INVALID_DURATION",
+            aggregate,
+            aggregation(json!({"count": {}, "groupBy": {"timeWidth": "-1s"}})),
+        ),
         (
             "INVALID_UPDATE_MASK",
             admin("UpdateNamespace"),
@@ -249,14 +430,26 @@ fn cases(token: &str) -> Vec<(&'static str, String, Value)> {
             admin("UpdateNamespace"),
             json!({"namespace": {"name": "any"}, "updateMask": "noSuchSetting"}),
         ),
-        ("INVALID_SETTING", admin("CreateNamespace"), create(json!({"eventBuckets": 0}))),
-        ("INVALID_SETTING", admin("CreateNamespace"), create(json!({"secondsPerTimeSlice": "-1"}))),
+        (
+            "INVALID_SETTING",
+            admin("CreateNamespace"),
+            create(json!({"eventBuckets": 0})),
+        ),
+        (
+            "INVALID_SETTING",
+            admin("CreateNamespace"),
+            create(json!({"secondsPerTimeSlice": "-1"})),
+        ),
         (
             "INVALID_SETTING",
             admin("CreateNamespace"),
             create(json!({"secondsPerTimeSlice": "100", "secondsPerTimeBucket": "33"})),
         ),
-        ("INVALID_SETTING", admin("CreateNamespace"), create(json!({"widePartition": {"compareRatio": 2}}))),
+        (
+            "INVALID_SETTING",
+            admin("CreateNamespace"),
+            create(json!({"widePartition": {"compareRatio": 2}})),
+        ),
         (
             "INVALID_SETTING",
             admin("CreateNamespace"),
@@ -267,27 +460,97 @@ fn cases(token: &str) -> Vec<(&'static str, String, Value)> {
             admin("BlockTimeSeriesIds"),
             json!({"namespace": "any", "timeSeriesIds": ["a"], "reason": long(2_000)}),
         ),
-        ("PAGE_TOKEN_INVALID", reads.clone(), read(json!({"pageToken": "x"}))),
-        ("PAGE_TOKEN_INVALID", search, json!({"namespace": "any", "pageToken": token})),
-        ("PAGE_TOKEN_MISMATCH", reads.clone(), json!({"namespace": "any", "timeSeriesId": "b", "pageToken": token})),
-        ("PAGE_TOKEN_MISMATCH", reads.clone(), read(json!({"direction": "ASCENDING", "pageToken": token}))),
+        (
+            "PAGE_TOKEN_INVALID",
+            reads.clone(),
+            read(json!({"pageToken": "x"})),
+        ),
+        (
+            "PAGE_TOKEN_INVALID",
+            search,
+            json!({"namespace": "any", "pageToken": token}),
+        ),
+        (
+            "PAGE_TOKEN_MISMATCH",
+            reads.clone(),
+            json!({"namespace": "any", "timeSeriesId": "b", "pageToken": token}),
+        ),
+        (
+            "PAGE_TOKEN_MISMATCH",
+            reads.clone(),
+            read(json!({"direction": "ASCENDING", "pageToken": token})),
+        ),
         ("METHOD_NOT_FOUND", admin("GetNamespaces"), json!({})),
         ("METHOD_NOT_FOUND", "no.such.Service/Method".to_owned(), json!({})),
-        ("NAMESPACE_NOT_FOUND", admin("GetNamespace"), json!({"name": "anx"})),
-        ("NAMESPACE_NOT_FOUND", admin("DeleteNamespace"), json!({"name": "anx"})),
-        ("NAMESPACE_NOT_FOUND", reads.clone(), json!({"namespace": "anx", "timeSeriesId": "a"})),
-        ("NAMESPACE_NOT_FOUND", sync.clone(), merged(write(|_| ()), json!({"namespace": "anx"}))),
-        ("NAMESPACE_ALREADY_EXISTS", admin("CreateNamespace"), json!({"namespace": {"name": "any"}})),
-        ("TIME_SLICE_CLOSED", sync.clone(), merged(write(|_| ()), json!({"namespace": "closing"}))),
-        ("TIME_SLICE_SEALED", sync.clone(), merged(write(|_| ()), json!({"namespace": "sealed"}))),
-        ("EVENT_TOO_OLD", sync.clone(), merged(write(|_| ()), json!({"namespace": "strict"}))),
-        ("EVENT_TOO_FAR_AHEAD", sync.clone(), write(|e| e["eventTime"] = json!("2999-01-01T00:00:00Z"))),
-        ("ID_BLOCKED", reads, json!({"namespace": "any", "timeSeriesId": "blocked"})),
-        ("WRITE_QUEUE_FULL", events("WriteEventRecords"), merged(write(|_| ()), json!({"namespace": "narrow"}))),
-        ("MESSAGE_TOO_LARGE", sync.clone(), write(|e| e["eventId"] = json!(long(70 << 20)))),
+        (
+            "NAMESPACE_NOT_FOUND",
+            admin("GetNamespace"),
+            json!({"name": "anx"}),
+        ),
+        (
+            "NAMESPACE_NOT_FOUND",
+            admin("DeleteNamespace"),
+            json!({"name": "anx"}),
+        ),
+        (
+            "NAMESPACE_NOT_FOUND",
+            reads.clone(),
+            json!({"namespace": "anx", "timeSeriesId": "a"}),
+        ),
+        (
+            "NAMESPACE_NOT_FOUND",
+            sync.clone(),
+            merged(write(|_| ()), json!({"namespace": "anx"})),
+        ),
+        (
+            "NAMESPACE_ALREADY_EXISTS",
+            admin("CreateNamespace"),
+            json!({"namespace": {"name": "any"}}),
+        ),
+        (
+            "TIME_SLICE_CLOSED",
+            sync.clone(),
+            merged(write(|_| ()), json!({"namespace": "closing"})),
+        ),
+        (
+            "TIME_SLICE_SEALED",
+            sync.clone(),
+            merged(write(|_| ()), json!({"namespace": "sealed"})),
+        ),
+        (
+            "EVENT_TOO_OLD",
+            sync.clone(),
+            merged(write(|_| ()), json!({"namespace": "strict"})),
+        ),
+        (
+            "EVENT_TOO_FAR_AHEAD",
+            sync.clone(),
+            write(|e| e["eventTime"] = json!("2999-01-01T00:00:00Z")),
+        ),
+        (
+            "ID_BLOCKED",
+            reads,
+            json!({"namespace": "any", "timeSeriesId": "blocked"}),
+        ),
+        (
+            "WRITE_QUEUE_FULL",
+            events("WriteEventRecords"),
+            merged(write(|_| ()), json!({"namespace": "narrow"})),
+        ),
+        (
+            "MESSAGE_TOO_LARGE",
+            sync.clone(),
+            write(|e| e["eventId"] = json!(long(70 << 20))),
+        ),
     ];
-    let many: Vec<Value> = (0..50_000).map(|n| json!({"timeSeriesId": "a", "eventId": n.to_string()})).collect();
-    cases.push(("TOO_MANY_EVENTS", sync, json!({"namespace": "any", "events": many})));
+    let many: Vec<Value> = (0..50_000)
+        .map(|n| json!({"timeSeriesId": "a", "eventId": n.to_string()}))
+        .collect();
+    cases.push((
+        "TOO_MANY_EVENTS",
+        sync,
+        json!({"namespace": "any", "events": many}),
+    ));
     cases
 }
 
@@ -295,34 +558,81 @@ fn cases(token: &str) -> Vec<(&'static str, String, Value)> {
 async fn grpc_only(channel: &Channel, catalogue: &BTreeMap<String, Entry>) -> BTreeSet<String> {
     let mut met = BTreeSet::new();
     let admin = |method: &str| format!("{ADMIN}/{method}");
-    let wrong = raw::call(channel, &admin("GetNamespace"), Bytes::from_static(&[0xff; 4]), &[]).await.unwrap_err();
+    let wrong = raw::call(
+        channel,
+        &admin("GetNamespace"),
+        Bytes::from_static(&[0xff; 4]),
+        &[],
+    )
+    .await
+    .unwrap_err();
     assert_eq!(check_status(&wrong, catalogue, "0xff"), "INVALID_MESSAGE");
     met.insert("INVALID_MESSAGE".to_owned());
-    let soon = raw::call(channel, &admin("ListNamespaces"), Bytes::new(), &[("grpc-timeout", "soon")]).await;
-    assert_eq!(check_status(&soon.unwrap_err(), catalogue, "grpc-timeout: soon"), "INVALID_DEADLINE");
+    let soon = raw::call(
+        channel,
+        &admin("ListNamespaces"),
+        Bytes::new(),
+        &[("grpc-timeout", "soon")],
+    )
+    .await;
+    assert_eq!(
+        check_status(&soon.unwrap_err(), catalogue, "grpc-timeout: soon"),
+        "INVALID_DEADLINE"
+    );
     met.insert("INVALID_DEADLINE".to_owned());
 
     let mut client = harness::events(channel.clone());
     let mut event = wire::EventRecord {
         time_series_id: "a".into(),
-        event_time: Some(prost_types::Timestamp { seconds: 0, nanos: -1 }),
+        event_time: Some(prost_types::Timestamp {
+            seconds: 0,
+            nanos: -1,
+        }),
         event_id: "e".into(),
-        event_items: vec![wire::EventItem { event_item_key: "k".into(), event_item_value: Bytes::new() }],
+        event_items: vec![wire::EventItem {
+            event_item_key: "k".into(),
+            event_item_value: Bytes::new(),
+        }],
     };
-    let far = [(0, -1), (i64::MAX, 0), (i64::MIN, 0), (0, 1_000_000_000), (253_402_300_800, 0)];
+    let far = [
+        (0, -1),
+        (i64::MAX, 0),
+        (i64::MIN, 0),
+        (0, 1_000_000_000),
+        (253_402_300_800, 0),
+    ];
     for (seconds, nanos) in far {
         event.event_time = Some(prost_types::Timestamp { seconds, nanos });
-        let request = wire::WriteEventRecordsSyncRequest { namespace: "any".into(), events: vec![event.clone()] };
+        let request = wire::WriteEventRecordsSyncRequest {
+            namespace: "any".into(),
+            events: vec![event.clone()],
+        };
         let status = client.write_event_records_sync(request).await.unwrap_err();
-        assert_eq!(check_status(&status, catalogue, "a time"), "INVALID_TIMESTAMP", "{seconds}.{nanos}");
+        assert_eq!(
+            check_status(&status, catalogue, "a time"),
+            "INVALID_TIMESTAMP",
+            "{seconds}.{nanos}"
+        );
     }
     // A write of many events that has a microsecond: it may happen or not, and says so.
-    event.event_time = Some(prost_types::Timestamp { seconds: 1_767_225_600, nanos: 0 });
+    event.event_time = Some(prost_types::Timestamp {
+        seconds: 1_767_225_600,
+        nanos: 0,
+    });
     for _ in 0..50 {
-        let events = (0..2_000).map(|n| wire::EventRecord { event_id: n.to_string(), ..event.clone() }).collect();
-        let mut request =
-            tonic::Request::new(wire::WriteEventRecordsSyncRequest { namespace: "any".into(), events });
-        request.metadata_mut().insert("grpc-timeout", "1u".parse().unwrap());
+        let events = (0..2_000)
+            .map(|n| wire::EventRecord {
+                event_id: n.to_string(),
+                ..event.clone()
+            })
+            .collect();
+        let mut request = tonic::Request::new(wire::WriteEventRecordsSyncRequest {
+            namespace: "any".into(),
+            events,
+        });
+        request
+            .metadata_mut()
+            .insert("grpc-timeout", "1u".parse().unwrap());
         if let Err(status) = client.write_event_records_sync(request).await
             && harness::reason(&status).is_some()
         {
@@ -340,21 +650,59 @@ fn json_only(server: &Server, catalogue: &BTreeMap<String, Entry>) -> BTreeSet<S
     let path = format!("/api/{ADMIN}/ListNamespaces");
     let json_type = "content-type: application/json\r\n";
     let answers = [
-        ("UNKNOWN_FIELD", json::call(server.address, &reads, &json!({"namespce": "any"}))),
-        ("INVALID_JSON", json::call_bytes(server.address, &format!("{ADMIN}/GetNamespace"), b"{\"name\": 7")),
-        ("INVALID_JSON", json::call(server.address, &reads, &read(json!({"pageSize": "many"})))),
-        ("INVALID_JSON", json::call_bytes(server.address, &reads, b"\xff\xfe\x00")),
-        ("INVALID_JSON", json::call_bytes(server.address, &reads, "[".repeat(100_000).as_bytes())),
-        ("HTTP_METHOD_NOT_ALLOWED", json::send(server.address, "GET", &path, "", b"")),
-        ("UNSUPPORTED_CONTENT_TYPE", json::send(server.address, "POST", &path, "content-type: text/xml\r\n", b"<a/>")),
+        (
+            "UNKNOWN_FIELD",
+            json::call(server.address, &reads, &json!({"namespce": "any"})),
+        ),
+        (
+            "INVALID_JSON",
+            json::call_bytes(server.address, &format!("{ADMIN}/GetNamespace"), b"{\"name\": 7"),
+        ),
+        (
+            "INVALID_JSON",
+            json::call(server.address, &reads, &read(json!({"pageSize": "many"}))),
+        ),
+        (
+            "INVALID_JSON",
+            json::call_bytes(server.address, &reads, b"\xff\xfe\x00"),
+        ),
+        (
+            "INVALID_JSON",
+            json::call_bytes(server.address, &reads, "[".repeat(100_000).as_bytes()),
+        ),
+        (
+            "HTTP_METHOD_NOT_ALLOWED",
+            json::send(server.address, "GET", &path, "", b""),
+        ),
+        (
+            "UNSUPPORTED_CONTENT_TYPE",
+            json::send(
+                server.address,
+                "POST",
+                &path,
+                "content-type: text/xml\r\n",
+                b"<a/>",
+            ),
+        ),
         (
             "METHOD_NOT_FOUND",
-            json::send(server.address, "POST", &format!("/api/{EVENTS}/IngestEventRecords"), json_type, b"{}"),
+            json::send(
+                server.address,
+                "POST",
+                &format!("/api/{EVENTS}/IngestEventRecords"),
+                json_type,
+                b"{}",
+            ),
         ),
     ];
     let mut met = BTreeSet::new();
     for (reason, answer) in answers {
-        assert_eq!(check_answer(&answer, catalogue, reason), reason, "{}", answer.text());
+        assert_eq!(
+            check_answer(&answer, catalogue, reason),
+            reason,
+            "{}",
+            answer.text()
+        );
         met.insert(reason.to_owned());
     }
     met
@@ -369,12 +717,17 @@ async fn overload(server: &Server, catalogue: &BTreeMap<String, Entry>) -> BTree
             let request = wire::AggregateEventRecordsRequest {
                 namespace: "any".into(),
                 aggregation_query: Some(wire::AggregationQuery {
-                    aggregation: Some(wire::aggregation_query::Aggregation::Count(wire::CountAggregation::default())),
+                    aggregation: Some(wire::aggregation_query::Aggregation::Count(
+                        wire::CountAggregation::default(),
+                    )),
                     group_by: None,
                 }),
                 ..wire::AggregateEventRecordsRequest::default()
             };
-            harness::events(channel).aggregate_event_records(request).await.err()
+            harness::events(channel)
+                .aggregate_event_records(request)
+                .await
+                .err()
         }
     });
     for status in futures::future::join_all(calls).await.into_iter().flatten() {
@@ -386,12 +739,19 @@ async fn overload(server: &Server, catalogue: &BTreeMap<String, Entry>) -> BTree
 async fn prepare(server: &Server) -> String {
     let mut admin = server.admin().await;
     let any = anabranch_proto::admin::v1::Namespace {
-        field_mapping: [("number".to_owned(), anabranch_proto::admin::v1::namespace::FieldType::Integer.into())].into(),
+        field_mapping: [(
+            "number".to_owned(),
+            anabranch_proto::admin::v1::namespace::FieldType::Integer.into(),
+        )]
+        .into(),
         ..harness::namespace("any")
     };
     harness::create(&mut admin, any).await;
     harness::create(&mut admin, harness::namespace("sealed")).await;
-    let strict = anabranch_proto::admin::v1::Namespace { name: "strict".into(), ..Default::default() };
+    let strict = anabranch_proto::admin::v1::Namespace {
+        name: "strict".into(),
+        ..Default::default()
+    };
     harness::create(&mut admin, strict).await;
     let closing = anabranch_proto::admin::v1::Namespace {
         seconds_per_time_slice: Some(3_600),
@@ -417,17 +777,29 @@ async fn prepare(server: &Server) -> String {
         reason: "for the test".into(),
     };
     admin.block_time_series_ids(block).await.unwrap();
-    let seal = anabranch_proto::admin::v1::SealTimeSlicesRequest { namespace: "sealed".into(), before: None };
+    let seal = anabranch_proto::admin::v1::SealTimeSlicesRequest {
+        namespace: "sealed".into(),
+        before: None,
+    };
     admin.seal_time_slices(seal).await.unwrap();
 
     let mut client = server.events().await;
     let events = (0..50).map(|n| wire::EventRecord {
         time_series_id: "a".into(),
-        event_time: Some(prost_types::Timestamp { seconds: 1_767_225_600 + n, nanos: 0 }),
+        event_time: Some(prost_types::Timestamp {
+            seconds: 1_767_225_600 + n,
+            nanos: 0,
+        }),
         event_id: n.to_string(),
-        event_items: vec![wire::EventItem { event_item_key: "k".into(), event_item_value: Bytes::from_static(b"v") }],
+        event_items: vec![wire::EventItem {
+            event_item_key: "k".into(),
+            event_item_value: Bytes::from_static(b"v"),
+        }],
     });
-    let request = wire::WriteEventRecordsSyncRequest { namespace: "any".into(), events: events.collect() };
+    let request = wire::WriteEventRecordsSyncRequest {
+        namespace: "any".into(),
+        events: events.collect(),
+    };
     client.write_event_records_sync(request).await.unwrap();
     let request = wire::ReadEventRecordsRequest {
         namespace: "any".into(),
@@ -435,7 +807,12 @@ async fn prepare(server: &Server) -> String {
         page_size: 5,
         ..wire::ReadEventRecordsRequest::default()
     };
-    client.read_event_records(request).await.unwrap().into_inner().next_page_token
+    client
+        .read_event_records(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .next_page_token
 }
 
 #[test]
@@ -443,7 +820,10 @@ fn every_reason_is_met_over_grpc_and_json() {
     let catalogue = catalogue();
     let place = harness::folder("catalogue");
     let server = Server::start(&place.path().join("data"));
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let pool = raw::pool();
     let mut met: BTreeMap<String, u64> = BTreeMap::new();
     let mut wrong = Vec::new();
@@ -488,23 +868,41 @@ fn every_reason_is_met_over_grpc_and_json() {
     server.kill();
 
     // A server that takes one call at a time.
-    let narrow = Started::serve_with(&place.path().join("data"), &[], &[("ANABRANCH_SERVER__REQUESTS_IN_FLIGHT_MAX", "1")])
-        .ready()
-        .unwrap_or_else(|why| panic!("{why}"));
+    let narrow = Started::serve_with(
+        &place.path().join("data"),
+        &[],
+        &[("ANABRANCH_SERVER__REQUESTS_IN_FLIGHT_MAX", "1")],
+    )
+    .ready()
+    .unwrap_or_else(|why| panic!("{why}"));
     for reason in runtime.block_on(overload(&narrow, &catalogue)) {
         *met.entry(reason).or_default() += 1;
     }
     narrow.assert_no_panic();
 
     for (reason, file, test) in REACHED_BY_UNIT_TESTS {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file);
-        let source = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        assert!(source.contains(&format!("fn {test}(")), "{reason}: no test {test} in {file}");
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../..")
+            .join(file);
+        let source =
+            std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert!(
+            source.contains(&format!("fn {test}(")),
+            "{reason}: no test {test} in {file}"
+        );
         *met.entry((*reason).to_owned()).or_default() += 1;
     }
     println!("{} of {} reasons met: {met:?}", met.len(), catalogue.len());
-    let missing: Vec<_> = catalogue.keys().filter(|reason| !met.contains_key(*reason)).collect();
-    assert!(wrong.is_empty(), "{} wrong answers:\n{}", wrong.len(), wrong.join("\n"));
+    let missing: Vec<_> = catalogue
+        .keys()
+        .filter(|reason| !met.contains_key(*reason))
+        .collect();
+    assert!(
+        wrong.is_empty(),
+        "{} wrong answers:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
     assert!(missing.is_empty(), "no request met {missing:?}");
 }
 
@@ -521,15 +919,24 @@ fn valid(token: &str) -> Vec<(String, Value)> {
             {"prefix": {"eventItemKey": "k", "eventItemValue": "dg=="}}, {"exists": {"eventItemKey": "k"}}]}},
         {"booleanQuery": {"operator": "NOT", "searchQuery": [{"timeSeriesIds": {"ids": ["a", "b"]}}]}}]}});
     vec![
-        (events("WriteEventRecordsSync"), json!({"namespace": "any", "events": [event("a", "2026-01-01T00:00:00Z")]})),
-        (events("WriteEventRecords"), json!({"namespace": "any", "events": [event("b", "2026-01-01T00:00:00.123456Z")]})),
+        (
+            events("WriteEventRecordsSync"),
+            json!({"namespace": "any", "events": [event("a", "2026-01-01T00:00:00Z")]}),
+        ),
+        (
+            events("WriteEventRecords"),
+            json!({"namespace": "any", "events": [event("b", "2026-01-01T00:00:00.123456Z")]}),
+        ),
         (
             events("ReadEventRecords"),
             json!({"namespace": "any", "timeSeriesId": "a", "timeInterval": interval, "direction": "ASCENDING",
                 "eventFilters": [{"matchEventItemKey": "k", "matchEventItemValue": "dg=="}], "readMask": "eventId",
                 "latencySlo": "1s", "pageSize": 10, "totalRecordLimit": "100"}),
         ),
-        (events("ReadEventRecords"), json!({"namespace": "any", "timeSeriesId": "a", "pageSize": 5, "pageToken": token})),
+        (
+            events("ReadEventRecords"),
+            json!({"namespace": "any", "timeSeriesId": "a", "pageSize": 5, "pageToken": token}),
+        ),
         (
             events("SearchEventRecords"),
             json!({"namespace": "any", "timeInterval": interval, "searchQuery": query, "direction": "DESCENDING",
@@ -560,15 +967,30 @@ fn valid(token: &str) -> Vec<(String, Value)> {
         (admin("GetNamespace"), json!({"name": "any"})),
         (admin("ListNamespaces"), json!({"pageSize": 1, "pageToken": ""})),
         (admin("DeleteNamespace"), json!({"name": "gone"})),
-        (admin("ListTimeSlices"), json!({"namespace": "any", "pageSize": 1, "pageToken": ""})),
-        (admin("SealTimeSlices"), json!({"namespace": "fuzzed", "before": "2026-01-01T00:00:00Z"})),
-        (admin("UnsealTimeSlices"), json!({"namespace": "fuzzed", "after": "2026-01-01T00:00:00Z"})),
+        (
+            admin("ListTimeSlices"),
+            json!({"namespace": "any", "pageSize": 1, "pageToken": ""}),
+        ),
+        (
+            admin("SealTimeSlices"),
+            json!({"namespace": "fuzzed", "before": "2026-01-01T00:00:00Z"}),
+        ),
+        (
+            admin("UnsealTimeSlices"),
+            json!({"namespace": "fuzzed", "after": "2026-01-01T00:00:00Z"}),
+        ),
         (
             admin("BlockTimeSeriesIds"),
             json!({"namespace": "fuzzed", "timeSeriesIds": ["x", "y"], "reason": "because"}),
         ),
-        (admin("UnblockTimeSeriesIds"), json!({"namespace": "fuzzed", "timeSeriesIds": ["x"]})),
-        (admin("ListBlockedTimeSeriesIds"), json!({"namespace": "any", "pageSize": 1})),
+        (
+            admin("UnblockTimeSeriesIds"),
+            json!({"namespace": "fuzzed", "timeSeriesIds": ["x"]}),
+        ),
+        (
+            admin("ListBlockedTimeSeriesIds"),
+            json!({"namespace": "any", "pageSize": 1}),
+        ),
         (admin("GetServerStatus"), json!({})),
     ]
 }
@@ -644,7 +1066,10 @@ fn mutate(value: &mut Value, dice: &mut Dice) {
 
 /// No wrong request may ever be the server's fault.
 fn blameless(code: Code, what: &str, said: &str) -> Option<String> {
-    let wrong = matches!(code, Code::Internal | Code::Unknown | Code::DataLoss | Code::Unavailable);
+    let wrong = matches!(
+        code,
+        Code::Internal | Code::Unknown | Code::DataLoss | Code::Unavailable
+    );
     wrong.then(|| format!("{what}: {code:?} {said}"))
 }
 
@@ -655,13 +1080,20 @@ fn wrong_input_is_never_the_servers_fault() {
     let catalogue = catalogue();
     let place = harness::folder("fuzz");
     let server = Server::start(&place.path().join("data"));
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let pool = raw::pool();
     let token = runtime.block_on(prepare(&server));
     let valid = valid(&token);
     for (method, request) in &valid {
         let answer = json::call(server.address, method, request);
-        let expected = if method.ends_with("DeleteNamespace") { 404 } else { 200 };
+        let expected = if method.ends_with("DeleteNamespace") {
+            404
+        } else {
+            200
+        };
         assert_eq!(answer.status, expected, "{method} {request}: {}", answer.text());
     }
     let mut dice = Dice::new(seed);
@@ -686,7 +1118,9 @@ fn wrong_input_is_never_the_servers_fault() {
             wrong.extend(blameless(catalogue[&reason].code, &what, &answer.text()));
             *codes.entry(reason).or_default() += 1;
             // The same as protobuf, where JSON can be read as one.
-            let Ok(message) = raw::encode(&pool, &method, &request) else { continue };
+            let Ok(message) = raw::encode(&pool, &method, &request) else {
+                continue;
+            };
             if let Err(status) = runtime.block_on(raw::call(&channel, &method, message, &[])) {
                 wrong.extend(blameless(status.code(), &what, status.message()));
                 check_status(&status, &catalogue, &what);
@@ -729,7 +1163,8 @@ fn wrong_input_is_never_the_servers_fault() {
             }
             changed[at] = other;
             let changed: String = changed.into_iter().collect();
-            let request = json!({"namespace": "any", "timeSeriesId": "a", "pageSize": 5, "pageToken": changed});
+            let request =
+                json!({"namespace": "any", "timeSeriesId": "a", "pageSize": 5, "pageToken": changed});
             let answer = json::call(server.address, &format!("{EVENTS}/ReadEventRecords"), &request);
             let reason = if answer.status == 200 {
                 "OK".to_owned()
@@ -743,7 +1178,11 @@ fn wrong_input_is_never_the_servers_fault() {
         }
     }
     // Bytes that are not even HTTP, a stream that says nothing, and a body that ends early.
-    for garbage in [&b"\x00\x01\x02"[..], b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"] {
+    for garbage in [
+        &b"\x00\x01\x02"[..],
+        b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+    ] {
         use std::io::{Read, Write};
         let mut socket = std::net::TcpStream::connect(server.address).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
@@ -754,5 +1193,10 @@ fn wrong_input_is_never_the_servers_fault() {
     assert_eq!(alive.status, 200, "{}", alive.text());
     server.assert_no_panic();
     println!("{tries} wrong requests from seed {seed}, {tokens} changed tokens: {codes:?}");
-    assert!(wrong.is_empty(), "{} answers that blame the server:\n{}", wrong.len(), wrong[..wrong.len().min(30)].join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} answers that blame the server:\n{}",
+        wrong.len(),
+        wrong[..wrong.len().min(30)].join("\n")
+    );
 }

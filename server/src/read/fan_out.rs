@@ -33,6 +33,11 @@ impl FanOut {
         self.now
     }
 
+    /// As wide as it may become: for partitions of one cell, which are all needed whatever they hold.
+    pub(super) fn max(self) -> usize {
+        self.max
+    }
+
     pub(super) fn widest(self) -> usize {
         self.widest
     }

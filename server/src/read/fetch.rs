@@ -15,6 +15,9 @@ use tokio::sync::Semaphore;
 
 use super::metrics::ReadMetrics;
 
+/// Bytes that a request reads before it lets others run.
+const BYTES_UNYIELDED: u64 = 2 << 20;
+
 #[derive(Debug)]
 pub(super) struct Fetch {
     events: Arc<dyn EventStore>,
@@ -23,6 +26,8 @@ pub(super) struct Fetch {
     metrics: Arc<ReadMetrics>,
     partitions_read: AtomicU64,
     bytes_read: AtomicU64,
+    /// `bytes_read` when the request last let others run.
+    bytes_yielded: AtomicU64,
     warnings: Mutex<BTreeSet<String>>,
 }
 
@@ -40,6 +45,7 @@ impl Fetch {
             metrics,
             partitions_read: AtomicU64::new(0),
             bytes_read: AtomicU64::new(0),
+            bytes_yielded: AtomicU64::new(0),
             warnings: Mutex::default(),
         }
     }
@@ -103,6 +109,16 @@ impl Fetch {
         // Histograms are of floats; a partition has far fewer bytes than a float counts exactly.
         #[expect(clippy::cast_precision_loss, reason = "see above")]
         self.metrics.partition_bytes.observe(bytes as f64);
+    }
+
+    /// Lets other requests run when this one has read a lot. A store in this process answers without ever
+    /// waiting, so a long walk would otherwise keep its thread to itself.
+    pub(super) async fn give_way(&self) {
+        let read = self.bytes_read();
+        if read.saturating_sub(self.bytes_yielded.load(Ordering::Relaxed)) >= BYTES_UNYIELDED {
+            self.bytes_yielded.store(read, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+        }
     }
 
     pub(super) fn warn(&self, warning: String) {

@@ -141,3 +141,6 @@ impl Merge {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

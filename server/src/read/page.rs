@@ -130,7 +130,7 @@ impl<'a> PageFill<'a> {
                     event,
                 });
             }
-            if self.examined % EVENTS_UNTIMED == 0 && self.limits.deadline.passed(&**self.clock) {
+            if self.examined.is_multiple_of(EVENTS_UNTIMED) && self.limits.deadline.passed(&**self.clock) {
                 return Some(if self.limit_reached() {
                     PageEnd::End
                 } else if self.rows_left() == 0 {

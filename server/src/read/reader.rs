@@ -115,8 +115,11 @@ impl Reader {
         view: &NamespaceView,
         request: SearchRequest,
     ) -> Result<EventPage, ServiceError> {
-        let matcher = Matcher::of_query(&request.query, &view.settings)?;
-        let scope = Scope::of_query(Some(&request.query), view)?;
+        let matcher = match &request.query {
+            Some(query) => Matcher::of_query(query, &view.settings)?,
+            None => Matcher::All,
+        };
+        let scope = Scope::of_query(request.query.as_ref(), view)?;
         let fingerprint = fingerprint(&(
             Kind::Search,
             &view.name,

@@ -65,8 +65,8 @@ pub struct SearchRequest {
     pub namespace: NamespaceName,
     /// Which times.
     pub interval: TimeInterval,
-    /// What matches.
-    pub query: SearchQuery,
+    /// What matches; everything when `None`.
+    pub query: Option<SearchQuery>,
     /// In which order.
     pub direction: Direction,
     /// Which page.

@@ -233,11 +233,12 @@ impl Walk {
     /// Moves on until an event can be taken, the position has moved, or the end is known.
     pub(super) async fn step(&mut self, demand: Demand) -> Result<Step, StoreError> {
         self.wanted = demand.events;
+        self.fetch.give_way().await;
         loop {
             if let Some(cell) = &mut self.current {
                 if !cell.merge.ready() {
                     let ask = demand.share(cell.partitions);
-                    cell.merge.refill(&self.fetch, ask, self.fan_out.now()).await?;
+                    cell.merge.refill(&self.fetch, ask, self.fan_out.max()).await?;
                 }
                 if cell.merge.peek().is_some() {
                     return Ok(Step::Ready);
@@ -287,7 +288,7 @@ impl Walk {
                     demand.ahead()
                 };
                 self.in_flight += cell.scans.len();
-                open_cell(cell, demand, &self.route, self.fan_out.now(), self.fetch.clone())
+                open_cell(cell, demand, &self.route, self.fan_out.max(), self.fetch.clone())
                     .map(|opened| opened.map(Opened::Cell))
                     .boxed()
             }

@@ -49,10 +49,7 @@ pub fn search(
     let search = SearchRequest {
         namespace: fields::namespace("namespace", &request.namespace)?,
         interval: fields::interval("time_interval", request.time_interval.as_ref())?,
-        query: query::search(request.search_query)?.ok_or_else(|| {
-            let problem = "is missing; say which events, for example by exists";
-            ServiceError::of_field(Reason::InvalidSearchQuery, "search_query", problem)
-        })?,
+        query: query::search(request.search_query)?,
         direction: direction(request.direction)?,
         paging: paging(request.page_size, request.page_token, request.total_record_limit)?,
         latency: latency(request.latency_slo.as_ref(), deadline)?,

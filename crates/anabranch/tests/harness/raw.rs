@@ -53,13 +53,26 @@ pub(crate) async fn call(
     headers: &[(&'static str, &str)],
 ) -> Result<Bytes, Status> {
     let mut client = tonic::client::Grpc::new(channel.clone()).max_decoding_message_size(64 << 20);
-    client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
-    let path = format!("/{method}").parse().map_err(|_| Status::invalid_argument("not a path"))?;
+    client
+        .ready()
+        .await
+        .map_err(|error| Status::unavailable(error.to_string()))?;
+    let path = format!("/{method}")
+        .parse()
+        .map_err(|_| Status::invalid_argument("not a path"))?;
     let mut request = Request::new(message);
     for (name, value) in headers {
-        request.metadata_mut().insert(*name, value.parse().map_err(|_| Status::invalid_argument("not a header"))?);
+        request.metadata_mut().insert(
+            *name,
+            value
+                .parse()
+                .map_err(|_| Status::invalid_argument("not a header"))?,
+        );
     }
-    client.unary(request, path, AsBytes).await.map(tonic::Response::into_inner)
+    client
+        .unary(request, path, AsBytes)
+        .await
+        .map(tonic::Response::into_inner)
 }
 
 /// Every message and method of the surface.
@@ -70,12 +83,15 @@ pub(crate) fn pool() -> DescriptorPool {
 /// A method by its name on the wire.
 pub(crate) fn method(pool: &DescriptorPool, name: &str) -> Option<MethodDescriptor> {
     let (service, method) = name.split_once('/')?;
-    pool.get_service_by_name(service)?.methods().find(|one| one.name() == method)
+    pool.get_service_by_name(service)?
+        .methods()
+        .find(|one| one.name() == method)
 }
 
 /// The bytes of a request that is written as JSON.
 pub(crate) fn encode(pool: &DescriptorPool, name: &str, json: &serde_json::Value) -> Result<Bytes, String> {
     let method = method(pool, name).ok_or("no such method")?;
-    let message = DynamicMessage::deserialize(method.input(), json.clone()).map_err(|error| error.to_string())?;
+    let message =
+        DynamicMessage::deserialize(method.input(), json.clone()).map_err(|error| error.to_string())?;
     Ok(message.encode_to_vec().into())
 }

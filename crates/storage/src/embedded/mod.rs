@@ -116,6 +116,17 @@ fn write_error(error: EngineError) -> StoreError {
     }
 }
 
+/// Making and dropping tables syncs several files: too long for a task that shares its thread.
+async fn blocking(work: impl FnOnce() -> Result<(), EngineError> + Send + 'static) -> Result<(), StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.map_err(write_error),
+        Err(panicked) => Err(StoreError::Unknown {
+            doing: "changing tables",
+            source: panicked.into(),
+        }),
+    }
+}
+
 #[async_trait]
 impl EventStore for EmbeddedStore {
     async fn create_table(&self, table: &TableName) -> Result<(), StoreError> {
@@ -126,7 +137,8 @@ impl EventStore for EmbeddedStore {
     }
 
     async fn drop_table(&self, table: &TableName) -> Result<(), StoreError> {
-        self.engine.drop_table(&table.to_string()).map_err(write_error)
+        let (engine, name) = (self.engine.clone(), table.to_string());
+        blocking(move || engine.drop_table(&name)).await
     }
 
     async fn append(&self, parts: Vec<PartitionAppend>) -> Result<(), AppendFailure> {

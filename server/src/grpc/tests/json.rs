@@ -61,10 +61,22 @@ async fn events_are_written_and_read_page_by_page_over_json() {
     let page = server.call("SearchEventRecords", search).await.json();
     assert_eq!(page["records"].as_array().unwrap().len(), 5);
     assert_eq!(page["responseContext"][0]["order"], "PARTITION");
-    let missing = server
+    let all = server
         .call("SearchEventRecords", json!({"namespace": "demo"}))
-        .await;
-    assert_eq!(missing.reason(), "INVALID_SEARCH_QUERY");
+        .await
+        .json();
+    assert_eq!(all["records"].as_array().unwrap().len(), 5);
+
+    let aggregate = json!({
+        "namespace": "demo",
+        "aggregationQuery": {"distinct": {"eventItemKey": "k"}, "groupBy": {"timeWidth": "3s"}},
+    });
+    let page = server.call("AggregateEventRecords", aggregate).await.json();
+    assert_eq!(page["partial"], false);
+    let rows = page["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 2, "{page}");
+    assert_eq!(rows[1]["group"]["time"], "2026-03-28T00:00:03Z");
+    assert_eq!(rows[0]["keywordValue"], STANDARD.encode("v"));
     server.stop().await;
 }
 

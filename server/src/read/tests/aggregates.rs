@@ -122,7 +122,7 @@ fn model(
         let group = match &query.group_by {
             None => None,
             Some(GroupBy::TimeWidth(width)) => {
-                let width = width.as_micros() as i64;
+                let width = i64::try_from(width.as_micros()).unwrap();
                 Some(Group::Time(time(record.event.key.time.micros() / width * width)))
             }
             Some(GroupBy::Item(key)) => match record.event.item(key.as_str()) {

@@ -3,5 +3,6 @@
 mod aggregates;
 mod deadlines;
 mod searches;
+mod speed;
 mod support;
 mod walks;

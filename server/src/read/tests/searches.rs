@@ -34,7 +34,7 @@ fn search_for(world: &World, query: SearchQuery) -> SearchRequest {
     SearchRequest {
         namespace: world.view.name.clone(),
         interval: TimeInterval::ALL,
-        query,
+        query: Some(query),
         direction: Direction::Descending,
         paging: Paging::default(),
         latency: Latency::default(),
@@ -96,27 +96,29 @@ proptest! {
     #[test]
     fn every_search_answers_every_matching_event_once_in_its_order(
         layout in layout(), events in events(), interval in bounds(), direction in direction(),
-        query in prop::sample::select(queries()), page_size in 1usize..40, limit in prop::option::of(0u64..60),
-        yields in any::<bool>(), call_takes in prop::sample::select(vec![0u64, 0, 300, 2_000]),
+        query in prop::sample::select(queries()), page_size in 1usize..40, limit in prop::option::of(0usize..60),
+        yields in any::<bool>(), short_pages in any::<bool>(),
+        call_takes in prop::sample::select(vec![0u64, 0, 300, 2_000]),
     ) {
         run(async move {
             let (query, by_event, meaning) = query;
             let mut world = layout.world().await;
             world.write(events).await;
             world.store.yields.store(yields, Ordering::Relaxed);
+            world.store.short_pages.store(short_pages, Ordering::Relaxed);
             world.store.takes(Duration::from_millis(call_takes));
             let mut expected = world.expect(interval, direction, meaning);
             if by_event == Some(false) {
                 expected = by_partition(&world, expected, direction);
             }
             if let Some(limit) = limit {
-                expected.truncate(limit as usize);
+                expected.truncate(limit);
             }
             let mut request = search_for(&world, query);
             request.interval = interval;
             request.direction = direction;
             request.paging.page_size = page_size;
-            request.paging.total_record_limit = limit;
+            request.paging.total_record_limit = limit.map(|limit| limit as u64);
             let mut found = Vec::new();
             for pages in 1.. {
                 let page = world.reader.search(&world.view, request.clone()).await.unwrap();
@@ -154,7 +156,14 @@ async fn ids_at_one_instant_come_in_the_order_of_their_bytes() {
 async fn a_scan_goes_on_past_a_dropped_slice_and_partitions() {
     for direction in [Direction::Ascending, Direction::Descending] {
         let mut world = World::hours(&[(600, 1), (600, 1), (600, 1)]).await;
-        let events = (0..180).map(|n| record(["a", "b"][n as usize % 2], n * 60_000_000, "e", &[("k", "1")]));
+        let events = (0..180).map(|n| {
+            record(
+                if n % 2 == 0 { "a" } else { "b" },
+                n * 60_000_000,
+                "e",
+                &[("k", "1")],
+            )
+        });
         world.write(events.collect()).await;
         let mut request = search_for(&world, equals("k", "1"));
         request.direction = direction;

@@ -1,6 +1,7 @@
 //! A small world: a store that can be slow, a namespace, a reader, and a model of what is stored.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,7 +16,8 @@ use anabranch_runtime::telemetry::Metrics;
 use anabranch_runtime::{Clock, ManualClock};
 use anabranch_storage::memory::MemoryStore;
 use anabranch_storage::{
-    AppendFailure, EventStore, PartitionAppend, ScanPage, ScanRequest, StoreError, TableKind, TableName,
+    AppendFailure, EventStore, PartitionAppend, ScanEnd, ScanPage, ScanRequest, StoreError, TableKind,
+    TableName,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -81,6 +83,8 @@ pub(super) struct SlowStore {
     pub(super) bucket_calls: AtomicUsize,
     pub(super) scanned_events: AtomicUsize,
     pub(super) broken: AtomicBool,
+    /// Whether a scan yields fewer events than it was asked for, or none, though there are more.
+    pub(super) short_pages: AtomicBool,
 }
 
 impl SlowStore {
@@ -108,6 +112,26 @@ impl SlowStore {
     }
 }
 
+/// Takes events from the end of a page, and from some pages all of them.
+fn shorten(page: &mut ScanPage, scans: usize, request: &ScanRequest) {
+    let kept = page.events.len().min(scans % 4);
+    let after = match (kept.checked_sub(1), request.direction) {
+        (Some(last), _) => page.events[last].key.clone(),
+        (None, Direction::Ascending) => match &request.bounds.lower {
+            Bound::Excluded(key) => key.clone(),
+            _ => return,
+        },
+        (None, Direction::Descending) => match &request.bounds.upper {
+            Bound::Excluded(key) => key.clone(),
+            _ => return,
+        },
+    };
+    if kept < page.events.len() {
+        page.events.truncate(kept);
+        page.end = ScanEnd::More { after };
+    }
+}
+
 #[async_trait]
 impl EventStore for SlowStore {
     async fn create_table(&self, table: &TableName) -> Result<(), StoreError> {
@@ -125,7 +149,10 @@ impl EventStore for SlowStore {
     async fn scan(&self, request: &ScanRequest) -> Result<ScanPage, StoreError> {
         self.take_time().await?;
         self.scans.fetch_add(1, Ordering::Relaxed);
-        let page = self.inner.scan(request).await?;
+        let mut page = self.inner.scan(request).await?;
+        if self.short_pages.load(Ordering::Relaxed) {
+            shorten(&mut page, self.scans.load(Ordering::Relaxed), request);
+        }
         self.scanned_events
             .fetch_add(page.events.len(), Ordering::Relaxed);
         Ok(page)
@@ -208,6 +235,7 @@ impl World {
             bucket_calls: AtomicUsize::new(0),
             scanned_events: AtomicUsize::new(0),
             broken: AtomicBool::new(false),
+            short_pages: AtomicBool::new(false),
         });
         let view = NamespaceView {
             name: NamespaceName::new("ns").unwrap(),

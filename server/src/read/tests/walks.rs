@@ -110,26 +110,28 @@ proptest! {
     #[test]
     fn every_walk_answers_every_matching_event_once_in_order(
         layout in layout(), events in events(), interval in bounds(), direction in direction(),
-        filters in filters(), page_size in 1usize..40, limit in prop::option::of(0u64..60),
-        yields in any::<bool>(), call_takes in prop::sample::select(vec![0u64, 0, 300, 2_000]),
+        filters in filters(), page_size in 1usize..40, limit in prop::option::of(0usize..60),
+        yields in any::<bool>(), short_pages in any::<bool>(),
+        call_takes in prop::sample::select(vec![0u64, 0, 300, 2_000]),
         restarts in any::<bool>(),
     ) {
         run(async move {
             let mut world = layout.world().await;
             world.write(events).await;
             world.store.yields.store(yields, Ordering::Relaxed);
+            world.store.short_pages.store(short_pages, Ordering::Relaxed);
             world.store.takes(Duration::from_millis(call_takes));
             let mut request = world.read_of("b");
             request.interval = interval;
             request.direction = direction;
             request.filters = filters.clone();
             request.paging.page_size = page_size;
-            request.paging.total_record_limit = limit;
+            request.paging.total_record_limit = limit.map(|limit| limit as u64);
             let mut expected = world.expect(interval, direction, |record| {
                 record.time_series_id == series("b") && passes(&filters, record)
             });
             if let Some(limit) = limit {
-                expected.truncate(limit as usize);
+                expected.truncate(limit);
             }
 
             let mut found = Vec::new();

@@ -18,6 +18,7 @@ use super::pace::now;
 use super::stats::Counters;
 use super::store::Store;
 use super::view::Table;
+use super::writer::SPARE_FROM;
 
 /// How often the thread looks around without being asked.
 const LOOK_AFTER: Duration = Duration::from_millis(200);
@@ -155,7 +156,7 @@ fn make_spares(store: &Store) {
     loop {
         let wanted = {
             let lists = store.segments.lists();
-            let needed = lists.switched + u64::from(store.fullness.load(Ordering::Relaxed) > 300);
+            let needed = lists.switched + u64::from(store.fullness.load(Ordering::Relaxed) > SPARE_FROM);
             let ready = lists
                 .free
                 .iter()

@@ -80,7 +80,7 @@ impl Pacer {
 /// Makes the system write a file's new pages now, without waiting and without a commit of the file system's
 /// journal, which an fsync of a growing file would cost every MiB. The advice "not needed" does that for dirty
 /// pages; they stay cached, because a page that is being written is not dropped.
-fn start_writing(file: &File, given: u64) -> io::Result<u64> {
+pub(super) fn start_writing(file: &File, given: u64) -> io::Result<u64> {
     let length = file.metadata()?.len();
     if let Some(fresh) = std::num::NonZeroU64::new(length.saturating_sub(given)) {
         rustix::fs::fadvise(file, given, Some(fresh), rustix::fs::Advice::DontNeed)?;

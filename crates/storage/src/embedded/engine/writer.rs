@@ -30,6 +30,8 @@ use super::{CasOutcome, Row, TableId};
 
 const GROUP_ROWS_MAX: usize = 4_000;
 const GROUP_BYTES_MAX: usize = 1 << 20;
+/// How full a segment is, in thousandths, when the next one is wanted.
+pub(super) const SPARE_FROM: u64 = 300;
 const SEAL_AFTER: Duration = Duration::from_millis(5);
 
 /// A group on its way from the log to the memtables.
@@ -138,9 +140,11 @@ fn note(store: &Store, log: &Log, appended: &log::Appended) {
         clippy::cast_sign_loss,
         reason = "a share of 1000"
     )]
-    store
-        .fullness
-        .store((log.fullness() * 1000.0) as u64, Ordering::Relaxed);
+    let fullness = (log.fullness() * 1000.0) as u64;
+    if store.fullness.swap(fullness, Ordering::Relaxed) <= SPARE_FROM && fullness > SPARE_FROM {
+        // The next segment must be ready before this one is full.
+        store.flush.ring();
+    }
 }
 
 fn commit(store: &Store, log: &mut Log, draft: Draft) -> Option<Group> {

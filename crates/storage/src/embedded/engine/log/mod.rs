@@ -279,10 +279,13 @@ impl Log {
                 _ => None,
             }
         };
-        // Without a spare the write waits here for a whole segment of zeros: the flush thread keeps some ready.
+        // Without a spare the write waits here for zeros: a small file, and the flush thread makes large ones.
         let file = match spare {
             Some(file) => file,
-            None => self.segments.create(self.segments.segment_bytes.max(needed))?,
+            None => {
+                let small = self.segments.segment_bytes.min(FIRST_SEGMENT_BYTES);
+                self.segments.create(small.max(needed))?
+            }
         };
         let header = Header {
             number: self.next_number,

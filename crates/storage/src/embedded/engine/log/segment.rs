@@ -18,6 +18,7 @@ use std::sync::Arc;
 use super::frame::{BLOCK, Place, SECTOR};
 use crate::embedded::engine::disk::{self, Fields};
 use crate::embedded::engine::error::EngineError;
+use crate::embedded::engine::pace::start_writing;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"ANBRSEGM");
 const HEADER: usize = 52;
@@ -61,7 +62,7 @@ impl SegmentFile {
             file.write_all_at(&zeros[..step as usize], at)
                 .map_err(EngineError::io("write", &path))?;
             // In steps, so that the disk's queue stays short for the commits that run beside this.
-            file.sync_data().map_err(EngineError::io("sync", &path))?;
+            start_writing(&file, at).map_err(EngineError::io("write", &path))?;
             at += step;
         }
         file.sync_all().map_err(EngineError::io("sync", &path))?;

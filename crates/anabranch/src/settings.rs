@@ -1,0 +1,111 @@
+//! Settings of a server: built-in defaults, then a file, then the environment, then flags.
+//!
+//! - [`KEYS`] is every setting there is; what it does not name is an error, with the nearest name.
+//! - Every value knows where it came from.
+//! - A value is checked once, here; what is inside [`Settings`] is right.
+
+mod check;
+mod load;
+mod origin;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub(crate) use load::load;
+pub(crate) use origin::Loaded;
+
+/// One setting.
+#[derive(Debug)]
+pub(crate) struct Key {
+    /// Its dotted name: `store.embedded.data_dir`.
+    pub(crate) name: &'static str,
+    /// What it is when nothing sets it.
+    pub(crate) default: &'static str,
+    /// What it means.
+    pub(crate) help: &'static str,
+    /// The flag that sets it.
+    pub(crate) flag: Option<&'static str>,
+}
+
+/// Every setting, in the order that `config show` prints them.
+pub(crate) const KEYS: [Key; 9] = [
+    key(
+        "server.listen",
+        "127.0.0.1:7600",
+        "address to listen on; port 0 takes a free one",
+        Some("--listen"),
+    ),
+    key(
+        "server.insecure",
+        "false",
+        "listen beyond loopback although there is no TLS and no authentication",
+        Some("--insecure"),
+    ),
+    key(
+        "server.default_deadline",
+        "60s",
+        "time that a call gets when its caller does not say",
+        None,
+    ),
+    key(
+        "server.drain_grace",
+        "10s",
+        "how long calls under way may take once the server is told to stop",
+        None,
+    ),
+    key(
+        "server.requests_in_flight_max",
+        "1024",
+        "calls under way at once; more are turned away",
+        None,
+    ),
+    key(
+        "server.request_bytes_in_flight_max",
+        "256MiB",
+        "bytes of requests under way at once; more are turned away",
+        None,
+    ),
+    key(
+        "server.message_bytes_max",
+        "16MiB",
+        "largest message of a request",
+        None,
+    ),
+    key("store.kind", "embedded", "where events are kept: embedded", None),
+    key(
+        "store.embedded.data_dir",
+        "./anabranch-data",
+        "folder of the embedded store",
+        Some("--data-dir"),
+    ),
+];
+
+const fn key(
+    name: &'static str,
+    default: &'static str,
+    help: &'static str,
+    flag: Option<&'static str>,
+) -> Key {
+    Key {
+        name,
+        default,
+        help,
+        flag,
+    }
+}
+
+/// Settings that were checked, by their names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Settings {
+    pub(crate) listen: String,
+    pub(crate) insecure: bool,
+    pub(crate) default_deadline: Duration,
+    pub(crate) drain_grace: Duration,
+    pub(crate) requests_in_flight_max: usize,
+    pub(crate) request_bytes_in_flight_max: usize,
+    pub(crate) message_bytes_max: usize,
+    pub(crate) data_dir: PathBuf,
+}
+
+#[cfg(test)]
+mod tests;

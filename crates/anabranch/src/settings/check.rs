@@ -1,0 +1,97 @@
+//! Turns texts into settings, and says of each that is wrong what would fit.
+
+use std::net::ToSocketAddrs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Settings;
+use super::origin::Loaded;
+use crate::units::{parse_duration, parse_size};
+
+/// Checks every value. All that are wrong are named.
+pub(super) fn check(loaded: &[Loaded]) -> Result<Settings, Vec<String>> {
+    let mut problems = Vec::new();
+    let () = of(loaded, "store.kind", &mut problems, store_kind);
+    let settings = Settings {
+        listen: of(loaded, "server.listen", &mut problems, address),
+        insecure: of(loaded, "server.insecure", &mut problems, boolean),
+        default_deadline: of(loaded, "server.default_deadline", &mut problems, duration),
+        drain_grace: of(loaded, "server.drain_grace", &mut problems, parse_duration),
+        requests_in_flight_max: of(loaded, "server.requests_in_flight_max", &mut problems, count),
+        request_bytes_in_flight_max: of(loaded, "server.request_bytes_in_flight_max", &mut problems, size),
+        message_bytes_max: of(loaded, "server.message_bytes_max", &mut problems, size),
+        data_dir: of(loaded, "store.embedded.data_dir", &mut problems, folder),
+    };
+    if problems.is_empty() {
+        Ok(settings)
+    } else {
+        Err(problems)
+    }
+}
+
+/// The value of a setting; one that is wrong is named, and stands for nothing.
+fn of<T: Default>(
+    loaded: &[Loaded],
+    name: &str,
+    problems: &mut Vec<String>,
+    read: impl Fn(&str) -> Result<T, String>,
+) -> T {
+    let Some(one) = loaded.iter().find(|one| one.name == name) else {
+        problems.push(format!("{name} has no value"));
+        return T::default();
+    };
+    read(&one.value).unwrap_or_else(|problem| {
+        problems.push(format!("{name} (from {}): {problem}", one.origin));
+        T::default()
+    })
+}
+
+fn address(text: &str) -> Result<String, String> {
+    match text.to_socket_addrs() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(format!(
+            "`{text}` is not an address; use HOST:PORT, as in 127.0.0.1:7600"
+        )),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).and_then(|duration| match duration {
+        Duration::ZERO => Err("use more than 0".to_owned()),
+        duration => Ok(duration),
+    })
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err(format!("`{text}` is not a number above 0")),
+        Ok(count) => Ok(count),
+    }
+}
+
+fn size(text: &str) -> Result<usize, String> {
+    let size = parse_size(text)?;
+    usize::try_from(size).map_err(|_| format!("`{text}` is more than this machine can hold"))
+}
+
+fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err(format!("`{text}` is neither true nor false")),
+    }
+}
+
+fn store_kind(text: &str) -> Result<(), String> {
+    match text {
+        "embedded" => Ok(()),
+        _ => Err(format!("there is no store `{text}` in this build; use embedded")),
+    }
+}
+
+fn folder(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() {
+        return Err("name a folder".to_owned());
+    }
+    Ok(PathBuf::from(text))
+}

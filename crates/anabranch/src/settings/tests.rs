@@ -1,0 +1,102 @@
+use std::path::Path;
+
+use super::load::load_from;
+use super::origin::Origin;
+use super::*;
+use crate::cli::SettingsArgs;
+
+fn with(
+    args: &SettingsArgs,
+    file: Option<&str>,
+    environment: &[(&str, &str)],
+) -> Result<(Settings, Vec<Loaded>), Vec<String>> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("anabranch.toml");
+    if let Some(text) = file {
+        std::fs::write(&path, text).unwrap();
+    }
+    let environment = environment
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    load_from(args, file.map(|_| Path::new(&path)), environment).map_err(|problems| {
+        let shown = path.display().to_string();
+        problems
+            .into_iter()
+            .map(|problem| problem.replace(&shown, "FILE"))
+            .collect()
+    })
+}
+
+fn origin_of(loaded: &[Loaded], name: &str) -> Origin {
+    loaded.iter().find(|one| one.name == name).unwrap().origin.clone()
+}
+
+#[test]
+fn defaults_are_right() {
+    let (settings, loaded) = with(&SettingsArgs::default(), None, &[]).unwrap();
+    assert_eq!(settings.listen, "127.0.0.1:7600");
+    assert_eq!(settings.data_dir, Path::new("./anabranch-data"));
+    assert!(!settings.insecure);
+    assert_eq!(loaded.len(), KEYS.len());
+    assert!(loaded.iter().all(|one| one.origin == Origin::Default));
+}
+
+#[test]
+fn flags_win_over_the_environment_and_that_over_the_file() {
+    let file = "[server]\nlisten = \"127.0.0.1:1\"\ninsecure = true\n[store.embedded]\ndata_dir = \"f\"\n";
+    let environment = [
+        ("ANABRANCH_SERVER__LISTEN", "127.0.0.1:2"),
+        ("ANABRANCH_STORE__EMBEDDED__DATA_DIR", "e"),
+        ("ANABRANCH_SERVER", "http://ignored"),
+    ];
+    let args = SettingsArgs {
+        listen: Some("127.0.0.1:3".to_owned()),
+        ..SettingsArgs::default()
+    };
+    let (settings, loaded) = with(&args, Some(file), &environment).unwrap();
+    assert_eq!(settings.listen, "127.0.0.1:3");
+    assert_eq!(settings.data_dir, Path::new("e"));
+    assert!(settings.insecure);
+    assert_eq!(
+        origin_of(&loaded, "server.listen"),
+        Origin::Flag("--listen".to_owned())
+    );
+    assert_eq!(
+        origin_of(&loaded, "store.embedded.data_dir"),
+        Origin::Environment("ANABRANCH_STORE__EMBEDDED__DATA_DIR".to_owned())
+    );
+    assert!(matches!(origin_of(&loaded, "server.insecure"), Origin::File(_)));
+}
+
+#[test]
+fn an_unknown_key_names_the_nearest() {
+    let problems = with(&SettingsArgs::default(), Some("[server]\nlisen = \"x\"\n"), &[]).unwrap_err();
+    assert_eq!(
+        problems,
+        ["FILE: there is no setting `server.lisen`; did you mean `server.listen`?"]
+    );
+    let problems = with(&SettingsArgs::default(), None, &[("ANABRANCH_STORE__KIN", "x")]).unwrap_err();
+    assert_eq!(
+        problems,
+        ["ANABRANCH_STORE__KIN: there is no setting `store.kin`; did you mean `store.kind`?"]
+    );
+}
+
+#[test]
+fn everything_that_is_wrong_is_named_at_once() {
+    let file = "[server]\nlisten = \"nowhere\"\ndrain_grace = \"soon\"\n[store]\nkind = \"cassandra\"\n[bus]\nkind = \"kafka\"\n";
+    let problems = with(&SettingsArgs::default(), Some(file), &[]).unwrap_err();
+    assert_eq!(problems.len(), 4, "{problems:?}");
+    assert!(problems[0].contains("no setting `bus.kind`"));
+    assert!(
+        problems
+            .iter()
+            .any(|problem| problem.starts_with("server.listen (from FILE): `nowhere` is not an address"))
+    );
+}
+
+#[test]
+fn a_file_that_does_not_parse_says_where() {
+    let problems = with(&SettingsArgs::default(), Some("[server\n"), &[]).unwrap_err();
+    assert!(problems[0].starts_with("FILE: "), "{problems:?}");
+}
