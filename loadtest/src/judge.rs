@@ -275,6 +275,8 @@ fn walk_lines(findings: &Findings) -> Vec<Line> {
 fn thousands(number: f64) -> String {
     if number >= 100_000.0 {
         format!("{:.0}k", (number / 1_000.0).floor())
+    } else if number < 1_000.0 {
+        format!("{:.0}", number.floor())
     } else {
         format!("{:.1}k", (number / 100.0).floor() / 10.0)
     }

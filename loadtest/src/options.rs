@@ -42,7 +42,11 @@ impl Options {
         })
     }
 
-    pub(crate) fn check(&self) -> Result<()> {
+    /// Whether this can be run.
+    ///
+    /// # Errors
+    /// When a number is out of range.
+    pub fn check(&self) -> Result<()> {
         ensure!(
             self.seconds.is_finite() && (0.1..=600.0).contains(&self.seconds),
             "a window takes between 0.1 and 600 seconds, not {}",

@@ -7,6 +7,7 @@ use std::fmt::Write;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
+use crate::judge;
 use crate::latency::{Percentiles, millis};
 use crate::machine::{Machine, Neighbours};
 use crate::options::Options;
@@ -281,24 +282,22 @@ impl Report {
             mib(memory.after_reads),
             mib(memory.after_writes)
         )?;
-        write!(out, "Server's processor time:")?;
+        writeln!(out, "Processor time of the answering process:")?;
         for series in self.batches.iter().chain(&self.singles) {
             if series.server_cpu_micros_per_event > 0.0 {
-                write!(
-                    out,
-                    " {} {:.2} µs an event;",
-                    series.name, series.server_cpu_micros_per_event
-                )?;
+                let micros = series.server_cpu_micros_per_event;
+                writeln!(out, "  {micros:8.2} µs an event    {}", series.name)?;
             }
         }
         for pages in &self.pages {
-            write!(
+            let (micros, size) = (pages.server_cpu_micros, pages.page_size);
+            writeln!(
                 out,
-                " page of {} from {} {:.0} µs;",
-                pages.page_size, pages.name, pages.server_cpu_micros
+                "  {micros:8.0} µs a page      {size} events from {}",
+                pages.name
             )?;
         }
-        writeln!(out)
+        writeln!(out, "Who used the machine, in cores:")
     }
 
     fn write_warnings(&self, out: &mut String) -> std::fmt::Result {
@@ -306,13 +305,13 @@ impl Report {
             let loud = part.others_cores > OTHERS_CORES_MAX || part.stolen_cores > OTHERS_CORES_MAX;
             writeln!(
                 out,
-                "{} {:<8} {:5.1} s: own {:.2} cores, others {:.2}, stolen {:.2}",
-                if loud { "NOT QUIET " } else { "quiet     " },
+                "  {:<8} {:6.1} s   own {:.2}   others {:.2}   stolen {:.2}{}",
                 part.part,
                 part.seconds,
                 part.own_cores,
                 part.others_cores,
-                part.stolen_cores
+                part.stolen_cores,
+                if loud { "   NOT QUIET" } else { "" }
             )?;
         }
         if self.debug_build {
@@ -336,11 +335,36 @@ impl Report {
         if !tail.outcomes.all_ok() {
             writeln!(out, "WARNING: open loop: {:?}", tail.outcomes)?;
         }
-        if tail.lateness.p99_micros * 10 > tail.response.p99_micros {
-            writeln!(
-                out,
-                "WARNING: the pacer's lateness is more than a tenth of the response; the tail is partly its own"
-            )?;
+        for (name, lateness, response) in [
+            ("open loop", &tail.lateness, &tail.response),
+            ("bare log", &self.tail.bare_log_lateness, &self.tail.bare_log),
+        ] {
+            if lateness.p99_micros * 10 > response.p99_micros {
+                writeln!(
+                    out,
+                    "WARNING: {name}: the pacer's lateness (p99 {}) is more than a tenth of the p99: the tail is partly its own",
+                    millis(lateness.p99_micros)
+                )?;
+            }
+        }
+        let limit = |name: &str| {
+            self.batches
+                .iter()
+                .find(|s| s.name == name)
+                .map(|s| s.per_second_median)
+        };
+        for (name, null) in [
+            (judge::SYNC, judge::NULL_SYNC),
+            (judge::INGEST, judge::NULL_INGEST),
+        ] {
+            if let (Some(rate), Some(null)) = (limit(name), limit(null))
+                && rate * 2.0 > null
+            {
+                writeln!(
+                    out,
+                    "WARNING: {name}: above half of what this generator can send at all"
+                )?;
+            }
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::client::DEFAULT_SERVER;
+use crate::commands::Bench;
 use crate::output::Format;
 
 /// Commands by what they are for. A test holds this list against the commands there are.
@@ -31,6 +32,7 @@ Events
 Operate
   namespace    Create, list, show, change, delete, seal and block
   slices       Time slices of a namespace
+  bench        What a server does on this machine, beside what the machine can do
 
 Look up
   errors       What an error means and what to do about it
@@ -111,6 +113,12 @@ pub(crate) enum Command {
         /// The namespace
         namespace: String,
     },
+    /// Put a server of its own under load, and print what it did beside the floors of this machine
+    ///
+    /// Starts a server in a new folder, writes and reads for about two minutes, checks every page, and removes the folder.
+    /// Each value stands beside its floor of the same run: the disk, the loopback, a service with nothing behind it, the
+    /// engine alone. `--seconds 10 --rounds 5 --wide-mb 500` is a full run.
+    Bench(Bench),
     /// Explain an error, or list all of them
     Errors {
         /// The reason, such as NAMESPACE_NOT_FOUND

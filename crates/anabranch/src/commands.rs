@@ -1,6 +1,7 @@
 //! What each command does.
 
 mod aggregate;
+mod bench;
 mod blocks;
 mod config;
 mod errors;
@@ -26,6 +27,7 @@ use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, Sheet};
 use crate::units::parse_time;
 
+pub(crate) use bench::Bench;
 pub(crate) use config::load as load_settings;
 pub(crate) use explain::line as explain_line;
 pub(crate) use pages::quote;
@@ -92,6 +94,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Aggregate(aggregate) => aggregate::run(&session, aggregate).await,
         Command::Namespace(namespace) => namespace::run(&session, namespace).await,
         Command::Slices { namespace } => slices::run(&session, &namespace).await,
+        Command::Bench(bench) => bench::run(&session, bench).await,
         Command::Errors { reason } => errors::run(&session, reason.as_deref()),
         Command::ExitCodes => exit_codes(&session),
     }
