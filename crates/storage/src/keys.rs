@@ -111,23 +111,27 @@ pub fn read_row_key(key: &[u8]) -> Result<RowKey, StoreError> {
     })
 }
 
-/// Takes apart what follows a partition's prefix: the event and the item key.
-pub fn read_row_suffix(key: &[u8], prefix_bytes: usize) -> Result<(EventKey, ItemKey), StoreError> {
+/// Takes apart what follows a partition's prefix: the event, and where in the key the item key starts.
+pub fn read_event(key: &[u8], prefix_bytes: usize) -> Result<(EventKey, usize), StoreError> {
     let mut reader = Reader {
         whole: key,
         rest: key.get(prefix_bytes..).unwrap_or_default(),
     };
     let time = EventTime::from_micros(reader.i64(true)?);
     let id = reader.text(true)?;
+    let event = EventKey {
+        time,
+        id: reader.name(EventId::new(id))?,
+    };
+    Ok((event, key.len() - reader.rest.len()))
+}
+
+/// Takes apart the end of a row key, from where the item key starts.
+pub fn read_item_key(rest: &[u8]) -> Result<ItemKey, StoreError> {
+    let mut reader = Reader { whole: rest, rest };
     let item_key = reader.text(false)?;
     reader.end()?;
-    Ok((
-        EventKey {
-            time,
-            id: reader.name(EventId::new(id))?,
-        },
-        reader.name(ItemKey::new(item_key))?,
-    ))
+    reader.name(ItemKey::new(item_key))
 }
 
 impl RecordKey {
@@ -258,19 +262,24 @@ impl Reader<'_> {
 
     fn text(&mut self, turned: bool) -> Result<String, StoreError> {
         let turn = if turned { 0xFF } else { 0 };
+        // Zero bytes are rare, so most texts are copied in one piece.
         let mut text = Vec::new();
         loop {
-            let [byte] = self.array()?;
-            if byte ^ turn != 0 {
-                text.push(byte ^ turn);
-                continue;
-            }
+            let zero = self.rest.iter().position(|byte| *byte == turn);
+            let (plain, from) = zero
+                .and_then(|zero| self.rest.split_at_checked(zero))
+                .ok_or_else(|| self.broken("it ends early"))?;
+            text.extend_from_slice(plain);
+            self.rest = from.get(1..).unwrap_or_default();
             let [mark] = self.array()?;
             match mark ^ turn {
                 0 => break,
-                0xFF => text.push(0),
+                0xFF => text.push(turn),
                 _ => return Err(self.broken("a zero byte is not escaped")),
             }
+        }
+        if turned {
+            text.iter_mut().for_each(|byte| *byte = !*byte);
         }
         String::from_utf8(text).map_err(|_| self.broken("text is not UTF-8"))
     }

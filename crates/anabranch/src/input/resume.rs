@@ -1,17 +1,17 @@
 //! How far an input has been written, kept in a file.
 //!
-//! Everything up to the line it names is durable. It belongs to one input: the same first bytes, and not
-//! fewer of them than before. It is a convenience only: writing an input again from the start changes
-//! nothing in the store.
+//! Everything up to the line it names is durable. It belongs to one input, known by its first line, so that
+//! a wrong line further on can be put right and the rest written. It is a convenience only: writing an
+//! input again from the start changes nothing in the store.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Bytes that tell one input from another.
+/// The first line tells one input from another, as far as this many bytes of it.
 const HEAD_BYTES: u64 = 64 << 10;
 
 /// Which input a checkpoint belongs to.
@@ -19,9 +19,7 @@ const HEAD_BYTES: u64 = 64 << 10;
 struct Identity {
     file: String,
     namespace: String,
-    size: u64,
-    head_bytes: u64,
-    head_hash: String,
+    first_line_hash: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -45,20 +43,16 @@ impl Checkpoint {
     /// Opens or prepares the checkpoint of an input.
     pub(crate) fn open(path: &Path, input: &Path, namespace: &str) -> Result<Self, String> {
         let shown = path.display();
-        let mut identity = identify(input, namespace, HEAD_BYTES)
+        let identity = identify(input, namespace)
             .map_err(|error| format!("--checkpoint needs a file as input: {}: {error}", input.display()))?;
         let mut line = 0;
         match fs::read_to_string(path) {
             Ok(text) => {
                 let stored: Stored =
                     serde_json::from_str(&text).map_err(|error| format!("--checkpoint {shown}: {error}"))?;
-                // A short file may have grown: only the bytes of then can be compared.
-                let then = identify(input, namespace, stored.identity.head_bytes)
-                    .map_err(|error| format!("{}: {error}", input.display()))?;
                 if stored.version != 1
-                    || then.head_hash != stored.identity.head_hash
-                    || then.size < stored.identity.size
-                    || then.namespace != stored.identity.namespace
+                    || stored.identity.first_line_hash != identity.first_line_hash
+                    || stored.identity.namespace != identity.namespace
                 {
                     return Err(format!(
                         "--checkpoint {shown} belongs to another input ({} into {}); name another file, or remove it to write from the start",
@@ -70,7 +64,6 @@ impl Checkpoint {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(format!("--checkpoint {shown}: {error}")),
         }
-        identity.file = input.display().to_string();
         Ok(Self {
             path: path.to_owned(),
             identity,
@@ -106,17 +99,13 @@ impl Checkpoint {
     }
 }
 
-fn identify(input: &Path, namespace: &str, head_bytes: u64) -> io::Result<Identity> {
-    let file = File::open(input)?;
-    let size = file.metadata()?.len();
-    let mut head = Vec::new();
-    file.take(head_bytes).read_to_end(&mut head)?;
+fn identify(input: &Path, namespace: &str) -> io::Result<Identity> {
+    let mut first_line = Vec::new();
+    io::BufReader::new(File::open(input)?.take(HEAD_BYTES)).read_until(b'\n', &mut first_line)?;
     Ok(Identity {
         file: input.display().to_string(),
         namespace: namespace.to_owned(),
-        size,
-        head_bytes: head.len() as u64,
-        head_hash: format!("{:016x}", xxh3_64(&head)),
+        first_line_hash: format!("{:016x}", xxh3_64(&first_line)),
     })
 }
 

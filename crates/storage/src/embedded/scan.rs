@@ -81,15 +81,20 @@ fn key_range(prefix: &[u8], bounds: &EventBounds) -> Option<(Vec<u8>, Vec<u8>)> 
     (from < to).then_some((from, to))
 }
 
+/// Item keys that a page remembers.
+const ITEM_KEYS_KNOWN: usize = 16;
+
 struct PageBuilder<'a> {
     request: &'a ScanRequest,
     prefix_bytes: usize,
     events: Vec<Event>,
     bytes_read: u64,
     /// Bytes of the key of the event being read, up to its item key.
-    event_key: Vec<u8>,
+    event_key: Bytes,
     /// Item keys met so far: events of one partition share them, so they are taken apart once.
     item_keys: Vec<(Vec<u8>, ItemKey)>,
+    /// Items of the event before: the next one likely has as many.
+    items_before: usize,
     more: bool,
 }
 
@@ -100,7 +105,8 @@ impl<'a> PageBuilder<'a> {
             prefix_bytes,
             events: Vec::new(),
             bytes_read: 0,
-            event_key: Vec::new(),
+            event_key: Bytes::new(),
+            items_before: 1,
             item_keys: Vec::new(),
             more: false,
         }
@@ -131,53 +137,34 @@ impl<'a> PageBuilder<'a> {
                 || self.bytes_read >= self.request.bytes_max as u64)
     }
 
-    fn add(&mut self, same_event: bool, key: &[u8], value: &Bytes) -> Result<(), StoreError> {
+    fn add(&mut self, same_event: bool, key: &Bytes, value: &Bytes) -> Result<(), StoreError> {
         let value = rows::decode(value)?;
-        let raw_item_key = if same_event {
-            key.get(self.event_key.len()..)
-        } else {
-            None
-        };
-        let known = raw_item_key.and_then(|raw| self.item_keys.iter().find(|(bytes, _)| bytes == raw));
-        if let (Some((_, item_key)), Some(event)) = (known, self.events.last_mut()) {
-            event.items.push(EventItem {
-                key: item_key.clone(),
-                value,
+        if !same_event {
+            self.turn_items();
+            let (event, item_key_at) = keys::read_event(key, self.prefix_bytes)?;
+            self.event_key = key.slice(..item_key_at);
+            self.events.push(Event {
+                key: event,
+                items: Vec::with_capacity(self.items_before),
             });
-            return Ok(());
         }
-        let (event_bytes, event, item_key) = self.take_apart(key)?;
-        match self.events.last_mut() {
-            Some(last) if same_event => last.items.push(EventItem { key: item_key, value }),
-            _ => {
-                self.turn_items();
-                self.event_key = event_bytes;
-                self.events.push(Event {
-                    key: event,
-                    items: vec![EventItem { key: item_key, value }],
-                });
-            }
+        let item_key = self.item_key(key.get(self.event_key.len()..).unwrap_or_default())?;
+        if let Some(event) = self.events.last_mut() {
+            event.items.push(EventItem { key: item_key, value });
+            self.items_before = event.items.len();
         }
         Ok(())
     }
 
-    fn take_apart(&mut self, key: &[u8]) -> Result<(Vec<u8>, EventKey, ItemKey), StoreError> {
-        let (event, item_key) = keys::read_row_suffix(key, self.prefix_bytes)?;
-        let mut event_bytes = key.get(..self.prefix_bytes).unwrap_or_default().to_vec();
-        keys::put_event(&mut event_bytes, &event);
-        let raw = key.get(event_bytes.len()..).unwrap_or_default();
-        let known = self
-            .item_keys
-            .iter()
-            .find(|(bytes, _)| bytes == raw)
-            .map(|(_, known)| known.clone());
-        let item_key = known.unwrap_or_else(|| {
-            if self.item_keys.len() < 16 {
-                self.item_keys.push((raw.to_vec(), item_key.clone()));
-            }
-            item_key
-        });
-        Ok((event_bytes, event, item_key))
+    fn item_key(&mut self, raw: &[u8]) -> Result<ItemKey, StoreError> {
+        if let Some((_, known)) = self.item_keys.iter().find(|(bytes, _)| bytes == raw) {
+            return Ok(known.clone());
+        }
+        let item_key = keys::read_item_key(raw)?;
+        if self.item_keys.len() < ITEM_KEYS_KNOWN {
+            self.item_keys.push((raw.to_vec(), item_key.clone()));
+        }
+        Ok(item_key)
     }
 
     /// The items of the event just read came backwards in an ascending walk.
