@@ -50,9 +50,9 @@ class Client:
         found = self.pool.FindServiceByName(service).FindMethodByName(name)
         return found, GetMessageClass(found.input_type), GetMessageClass(found.output_type)
 
-    def call(self, service, name, **fields):
-        _, request, response = self.method(service, name)
-        call = self.channel.unary_unary(f"/{service}/{name}", request.SerializeToString, response.FromString)
+    def call(self, service_name, name, **fields):
+        _, request, response = self.method(service_name, name)
+        call = self.channel.unary_unary(f"/{service_name}/{name}", request.SerializeToString, response.FromString)
         return call(request(**fields), timeout=30)
 
     def stream(self, service, name, requests):

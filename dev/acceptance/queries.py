@@ -32,6 +32,10 @@ lines = []
 failed = 0
 
 
+class Refused(Exception):
+    """The server's answer was an error."""
+
+
 def post(method, body):
     request = urllib.request.Request(
         f"{url}/api/{method}", json.dumps(body).encode(), {"content-type": "application/json"})
@@ -39,7 +43,7 @@ def post(method, body):
         with urllib.request.urlopen(request, timeout=120) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:
-        sys.exit(f"queries.py: FAILED: {method} {json.dumps(body)[:300]}: {error.code} {error.read().decode()[:600]}")
+        raise Refused(f"{error.code} {error.read().decode()[:400]}") from None
 
 
 def b64(text):
@@ -382,8 +386,18 @@ def main():
     folder = path_.decode().split("/")[0] + "/"
     year = ("2019-01-01T00:00:00Z", "2020-01-01T00:00:00Z")
     a, b = top[0], top[1]
-    s = lambda *args, **more: search(db, slices, *args, **more)
-    g = lambda *args, **more: aggregate(db, *args, **more)
+
+    def s(name, *args, **more):
+        try:
+            search(db, slices, name, *args, **more)
+        except Refused as error:
+            report(f"search {name}", 0, str(error), time.monotonic())
+
+    def g(name, *args, **more):
+        try:
+            aggregate(db, name, *args, **more)
+        except Refused as error:
+            report(f"aggregate {name}", 0, str(error), time.monotonic())
 
     s("equals keyword", equals("author", b), interval=year)
     s("equals keyword", equals("author", b), interval=year, ascending=True)
