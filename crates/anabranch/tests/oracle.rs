@@ -618,8 +618,9 @@ impl Run {
         let aggregation = match self.dice.below(if number { 6 } else { 4 }) {
             0 if self.dice.below(2) == 0 => Aggregation::Count(wire::CountAggregation::default()),
             0 => Aggregation::Count(wire::CountAggregation { event_item_key }),
-            1 => Aggregation::Distinct(wire::DistinctAggregation { event_item_key }),
-            2 => Aggregation::Min(wire::MinAggregation { event_item_key }),
+            // Only where values and their bytes are the same thing.
+            1 if kind == Kind::Keyword => Aggregation::Distinct(wire::DistinctAggregation { event_item_key }),
+            1 | 2 => Aggregation::Min(wire::MinAggregation { event_item_key }),
             3 => Aggregation::Max(wire::MaxAggregation { event_item_key }),
             4 => Aggregation::Sum(wire::SumAggregation { event_item_key }),
             _ => Aggregation::Avg(wire::AvgAggregation { event_item_key }),
