@@ -50,9 +50,9 @@ class Client:
         found = self.pool.FindServiceByName(service).FindMethodByName(name)
         return found, GetMessageClass(found.input_type), GetMessageClass(found.output_type)
 
-    def call(self, service, name, **fields):
-        _, request, response = self.method(service, name)
-        call = self.channel.unary_unary(f"/{service}/{name}", request.SerializeToString, response.FromString)
+    def call(self, service_name, name, /, **fields):
+        _, request, response = self.method(service_name, name)
+        call = self.channel.unary_unary(f"/{service_name}/{name}", request.SerializeToString, response.FromString)
         return call(request(**fields), timeout=30)
 
     def stream(self, service, name, requests):
@@ -60,7 +60,7 @@ class Client:
         call = self.channel.stream_stream(f"/{service}/{name}", request.SerializeToString, response.FromString)
         return call(iter([request(**fields) for fields in requests]), timeout=30)
 
-    def error(self, service, name, **fields):
+    def error(self, service, name, /, **fields):
         """The code, the ErrorInfo and the other details of a call that has to fail."""
         try:
             self.call(service, name, **fields)

@@ -32,6 +32,10 @@ lines = []
 failed = 0
 
 
+class Refused(Exception):
+    """The server's answer was an error."""
+
+
 def post(method, body):
     request = urllib.request.Request(
         f"{url}/api/{method}", json.dumps(body).encode(), {"content-type": "application/json"})
@@ -39,7 +43,7 @@ def post(method, body):
         with urllib.request.urlopen(request, timeout=120) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:
-        sys.exit(f"queries.py: FAILED: {method} {json.dumps(body)[:300]}: {error.code} {error.read().decode()[:600]}")
+        raise Refused(f"{error.code} {error.read().decode()[:400]}") from None
 
 
 def b64(text):
@@ -344,7 +348,10 @@ def aggregate(db, name, kind, key=None, condition=EVERYTHING, interval=None, wid
     else:
         bad = [(k, got[k], expected[k]) for k in got if not same(got[k], expected[k])]
         wrong = f"{len(bad)} rows: {bad[0]}" if bad else ""
-    if not wrong and not partial and order != sorted(order, key=lambda o: tuple((x is not None, x) for x in o)):
+    def in_order(row):
+        group, of = row
+        return group is not None, group, of is not None, value(key, of) if of is not None else None
+    if not wrong and not partial and order != sorted(order, key=in_order):
         wrong = "rows out of order"
     report(f"aggregate {name} ({pages} pages{', partial' if partial else ''})", len(got), wrong, since)
 
@@ -379,11 +386,22 @@ def main():
     wide = [i for (i,) in db.execute("SELECT id FROM e GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 6")]
     (file_id,) = db.execute("SELECT id FROM e WHERE id LIKE 'file:%' GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1").fetchone()
     (path_,) = db.execute("SELECT path FROM e WHERE path NOT NULL GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1").fetchone()
-    folder = path_.decode().split("/")[0] + "/"
+    (nested,) = db.execute("SELECT path FROM e WHERE instr(path, x'2f') GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1").fetchone()
+    folder = nested.decode().split("/")[0] + "/"
     year = ("2019-01-01T00:00:00Z", "2020-01-01T00:00:00Z")
     a, b = top[0], top[1]
-    s = lambda *args, **more: search(db, slices, *args, **more)
-    g = lambda *args, **more: aggregate(db, *args, **more)
+
+    def s(name, *args, **more):
+        try:
+            search(db, slices, name, *args, **more)
+        except Refused as error:
+            report(f"search {name}", 0, str(error), time.monotonic())
+
+    def g(name, *args, **more):
+        try:
+            aggregate(db, name, *args, **more)
+        except Refused as error:
+            report(f"aggregate {name}", 0, str(error), time.monotonic())
 
     s("equals keyword", equals("author", b), interval=year)
     s("equals keyword", equals("author", b), interval=year, ascending=True)

@@ -43,8 +43,11 @@ const SEED: u64 = 0xb17f_1195;
 /// Rows of every table, as they were written.
 type Truth = BTreeMap<&'static str, BTreeMap<Vec<u8>, Vec<u8>>>;
 
+/// Table, key, value.
+type TableRow = (&'static str, Vec<u8>, Vec<u8>);
+
 /// The commits that make the folder, the same each time.
-fn commits() -> Vec<Vec<(&'static str, Vec<u8>, Vec<u8>)>> {
+fn commits() -> Vec<Vec<TableRow>> {
     let mut dice = Dice::new(SEED);
     (0..900)
         .map(|_| {

@@ -29,7 +29,41 @@ const CATALOGUE: &str = include_str!("../../../server/src/errors.toml");
 
 /// Reasons that only a fault or a race reaches, and the test beside the code that reaches each: file, function.
 const REACHED_BY_UNIT_TESTS: &[(&str, &str, &str)] = &[
-    // filled from the code that raises them
+    (
+        "INTERNAL",
+        "server/src/errors/tests.rs",
+        "bare_statuses_of_the_transport_get_a_reason",
+    ),
+    (
+        "NAMESPACE_CHANGED",
+        "server/src/namespaces/tests.rs",
+        "one_of_two_updates_at_once_is_told_that_it_lost",
+    ),
+    (
+        "SERVER_DRAINING",
+        "server/src/write/tests.rs",
+        "a_stop_drains_the_queue_and_takes_nothing_more",
+    ),
+    (
+        "STORE_CORRUPT",
+        "server/src/errors/tests.rs",
+        "what_a_store_says_has_a_reason",
+    ),
+    (
+        "STORE_OUTCOME_UNKNOWN",
+        "server/src/write/tests.rs",
+        "parts_that_fail_are_named_and_the_others_stay",
+    ),
+    (
+        "STORE_UNREACHABLE",
+        "server/src/write/tests.rs",
+        "parts_that_fail_are_named_and_the_others_stay",
+    ),
+    (
+        "WRITE_PARTLY_FAILED",
+        "server/src/write/tests.rs",
+        "parts_that_fail_are_named_and_the_others_stay",
+    ),
 ];
 
 const EVENTS: &str = "anabranch.timeseries.v1.TimeSeriesService";
@@ -466,7 +500,7 @@ fn cases(token: &str) -> Vec<(&'static str, String, Value)> {
             read(json!({"pageToken": "x"})),
         ),
         (
-            "PAGE_TOKEN_INVALID",
+            "PAGE_TOKEN_MISMATCH",
             search,
             json!({"namespace": "any", "pageToken": token}),
         ),
@@ -535,7 +569,11 @@ fn cases(token: &str) -> Vec<(&'static str, String, Value)> {
         (
             "WRITE_QUEUE_FULL",
             events("WriteEventRecords"),
-            merged(write(|_| ()), json!({"namespace": "narrow"})),
+            // 90,000 bytes in a queue of 65,536.
+            merged(
+                write(|e| e["eventItems"][0]["eventItemValue"] = json!("A".repeat(120_000))),
+                json!({"namespace": "narrow"}),
+            ),
         ),
         (
             "MESSAGE_TOO_LARGE",
@@ -766,7 +804,7 @@ async fn prepare(server: &Server) -> String {
     let narrow = anabranch_proto::admin::v1::Namespace {
         queue_buffering: Some(anabranch_proto::admin::v1::QueueBuffering {
             coalesce: Some(harness::duration(1)),
-            buffer_capacity_bytes: Some(1),
+            buffer_capacity_bytes: Some(65_536),
         }),
         ..harness::namespace("narrow")
     };
@@ -953,11 +991,11 @@ fn valid(token: &str) -> Vec<(String, Value)> {
             json!({"namespace": {"name": "fuzzed", "secondsPerTimeSlice": "3600", "secondsPerTimeBucket": "60",
                 "eventBuckets": 2, "acceptLimit": "10s", "acceptAheadLimit": "10s",
                 "retention": {"closeAfter": "7200s", "deleteAfter": "9000s"},
-                "queueBuffering": {"coalesce": "1s", "bufferCapacityBytes": "1000"},
+                "queueBuffering": {"coalesce": "1s", "bufferCapacityBytes": "100000"},
                 "consistency": {"write": "ONE", "read": "ALL"},
                 "slos": {"read": {"target": "0.5s", "max": "1s"}}, "fieldMapping": {"number": "INTEGER"},
-                "widePartition": {"rollout": "OFF", "detectBytes": "1000", "compareRatio": 0.5},
-                "tuning": {"mode": "OFF", "densityMinBytes": "1", "densityMaxBytes": "2"}}}),
+                "widePartition": {"rollout": "OFF", "detectBytes": "4194304", "compareRatio": 0.5},
+                "tuning": {"mode": "OFF", "densityMinBytes": "2097152", "densityMaxBytes": "4194304"}}}),
         ),
         (
             admin("UpdateNamespace"),

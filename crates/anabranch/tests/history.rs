@@ -120,7 +120,8 @@ fn read_truth(path: &Path) -> (Truth, u64) {
         _ => Box::new(file),
     };
     // id → (time, event id) → item key → value: written again, it is there once.
-    let mut events: BTreeMap<String, BTreeMap<(i64, String), BTreeMap<String, Vec<u8>>>> = BTreeMap::new();
+    type Keyed = BTreeMap<(i64, String), BTreeMap<String, Vec<u8>>>;
+    let mut events: BTreeMap<String, Keyed> = BTreeMap::new();
     for line in BufReader::new(reader).lines() {
         let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
         let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();

@@ -452,6 +452,9 @@ struct Work {
 /// Events of a write: which, and as they are sent.
 type Batch = (Vec<(u64, usize)>, Vec<wire::EventRecord>);
 
+/// Batches of a stream without an answer: their events, and how many were sent.
+type Waiting = BTreeMap<String, (Vec<(u64, usize)>, usize)>;
+
 impl Work {
     /// New events of one or several series, marked as sent; now and then some that are there already.
     fn batch(&mut self) -> Batch {
@@ -532,7 +535,7 @@ impl Work {
         let (send, receive) = tokio::sync::mpsc::channel(1);
         let batches = tokio_stream::wrappers::ReceiverStream::new(receive);
         let mut client = self.client.clone();
-        let mut waiting = BTreeMap::new();
+        let mut waiting = Waiting::new();
         let mut next = 0_u64;
         // The first batch goes ahead of the call: a server may answer nothing before it has one.
         let first = self.send_batch(&send, &mut waiting, &mut next).await;
@@ -575,7 +578,7 @@ impl Work {
     async fn send_batch(
         &mut self,
         send: &tokio::sync::mpsc::Sender<wire::IngestEventRecordsRequest>,
-        waiting: &mut BTreeMap<String, (Vec<(u64, usize)>, usize)>,
+        waiting: &mut Waiting,
         next: &mut u64,
     ) -> bool {
         let (numbers, events) = self.batch();
