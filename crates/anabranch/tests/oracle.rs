@@ -339,14 +339,30 @@ impl Run {
         let sealed = |event: &Event, before: Option<i64>| before.is_some_and(|before| event.time < before);
         let refused = sealed(&batch[0], self.model.sealed_before);
         batch.retain(|event| sealed(event, self.model.sealed_before) == refused);
+        let blocked = |event: &Event| self.model.blocked.contains(&event.id);
         if refused {
+            // The first event that is refused gives the reason.
+            let reason = if blocked(&batch[0]) {
+                "ID_BLOCKED"
+            } else {
+                "TIME_SLICE_SEALED"
+            };
+            let status = self.send(&batch).await.unwrap_err();
+            assert_eq!(harness::reason(&status).as_deref(), Some(reason), "{status:?}");
+            return "refused writes";
+        }
+        if batch.iter().any(blocked) {
+            // All or nothing: one blocked id, and nothing of the request is written.
             let status = self.send(&batch).await.unwrap_err();
             assert_eq!(
                 harness::reason(&status).as_deref(),
-                Some("TIME_SLICE_SEALED"),
+                Some("ID_BLOCKED"),
                 "{status:?}"
             );
-            return "refused writes";
+            batch.retain(|event| !self.model.blocked.contains(&event.id));
+            if batch.is_empty() {
+                return "refused writes";
+            }
         }
         self.send(&batch).await.unwrap();
         for event in &batch {
@@ -370,6 +386,7 @@ impl Run {
                 .iter()
                 .all(|(key, value)| there.get(key) == Some(value))
                 && self.model.sealed_before.is_none_or(|before| event.time >= before)
+                && !self.model.blocked.contains(&event.id)
         });
         if !batch.is_empty() {
             self.send(&batch).await.unwrap();
@@ -869,15 +886,27 @@ fn expected_row(
 ) -> Row {
     let count = i64::try_from(values.len()).unwrap();
     let entered = || values.iter().flatten().cloned();
-    let as_double = |value: Typed| match value {
-        Typed::Integer(value) => value as f64,
-        Typed::Double(value) => value,
-        _ => panic!("not a number"),
-    };
-    let total: f64 = entered()
-        .filter(|v| matches!(v, Typed::Integer(_) | Typed::Double(_)))
-        .map(as_double)
+    // Whole numbers add up exactly, however far apart they lie; floating ones only nearly.
+    let whole: i128 = entered()
+        .filter_map(|value| {
+            if let Typed::Integer(value) = value {
+                Some(i128::from(value))
+            } else {
+                None
+            }
+        })
         .sum();
+    let floating: f64 = entered()
+        .filter_map(|value| {
+            if let Typed::Double(value) = value {
+                Some(value)
+            } else {
+                None
+            }
+        })
+        .sum();
+    let integers = entered().all(|value| matches!(value, Typed::Integer(_)));
+    let total = whole as f64 + floating;
     let (sum, value) = match aggregation {
         Aggregation::Count(_) => (0.0, Some(Typed::Integer(count))),
         Aggregation::Distinct(_) => (0.0, None),
@@ -885,17 +914,8 @@ fn expected_row(
         Aggregation::Max(_) => (0.0, entered().max_by(Typed::compare)),
         Aggregation::Avg(_) => (total, Some(Typed::Double(total / count as f64))),
         Aggregation::Sum(_) => {
-            let whole: Option<i128> = entered()
-                .map(|value| {
-                    if let Typed::Integer(value) = value {
-                        Some(i128::from(value))
-                    } else {
-                        None
-                    }
-                })
-                .sum();
-            let value = match whole.map(i64::try_from) {
-                Some(Ok(whole)) => Typed::Integer(whole),
+            let value = match i64::try_from(whole) {
+                Ok(whole) if integers => Typed::Integer(whole),
                 _ => Typed::Double(total),
             };
             (total, Some(value))

@@ -63,7 +63,7 @@ pub enum SearchQuery {
         /// To; open when `None`.
         upper: Option<ValueBound>,
     },
-    /// The item's value starts with these bytes; of KEYWORD keys.
+    /// The item's value starts with these bytes, whatever its field type.
     Prefix {
         /// Key of the item.
         item_key: ItemKey,

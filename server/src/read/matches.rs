@@ -218,17 +218,10 @@ impl Compiler<'_> {
                     item_key: item_key.clone(),
                 })
             }
-            SearchQuery::Prefix { item_key, value } => {
-                if self.type_of(item_key) != FieldType::Keyword {
-                    let problem =
-                        format!("`{item_key}` is not of type KEYWORD, and only those have prefixes");
-                    return Err(broken(&format!("{path}.prefix.event_item_key"), problem));
-                }
-                Ok(Node::Prefix {
-                    item_key: item_key.clone(),
-                    value: value.clone(),
-                })
-            }
+            SearchQuery::Prefix { item_key, value } => Ok(Node::Prefix {
+                item_key: item_key.clone(),
+                value: value.clone(),
+            }),
             SearchQuery::Exists { item_key } => Ok(Node::Exists {
                 item_key: item_key.clone(),
             }),

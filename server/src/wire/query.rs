@@ -132,10 +132,6 @@ fn operator(boolean: &pb::BooleanQuery, path: &str) -> Result<BooleanOperator, S
         let problem = "is empty; give at least one query";
         return Err(wrong(&format!("{path}.search_query"), problem));
     }
-    if operator == BooleanOperator::Not && boolean.search_query.len() != 1 {
-        let problem = "has several queries; NOT takes exactly one, such as an OR of them";
-        return Err(wrong(&format!("{path}.search_query"), problem));
-    }
     Ok(operator)
 }
 

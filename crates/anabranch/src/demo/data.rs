@@ -220,7 +220,7 @@ mod tests {
     fn every_event_is_in_the_week_before_the_end() {
         for event in events(Size::of(0.002), END) {
             let micros = event.event_time.unwrap().seconds * 1_000_000;
-            assert!(micros <= END && micros >= END - WEEK - 1_000_000);
+            assert!((END - WEEK - 1_000_000..=END).contains(&micros));
         }
     }
 

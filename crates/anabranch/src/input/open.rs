@@ -34,7 +34,7 @@ pub(crate) fn open(path: &Path) -> io::Result<Input> {
         if metadata.is_dir() {
             return Err(io::Error::from(io::ErrorKind::IsADirectory));
         }
-        let size = metadata.is_file().then(|| metadata.len());
+        let size = metadata.is_file().then_some(metadata.len());
         (Box::new(file), path.display().to_string(), size)
     };
     let counted = Counted {

@@ -169,13 +169,7 @@ impl Engine {
 
     /// The table of this name.
     pub fn table(&self, name: &str) -> Option<TableId> {
-        self.0
-            .store
-            .tables
-            .load()
-            .values()
-            .find(|t| t.name == name)
-            .map(|t| t.id)
+        self.0.store.names.load().get(name).copied()
     }
 
     /// All tables, oldest first.

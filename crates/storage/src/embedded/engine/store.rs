@@ -1,6 +1,6 @@
 //! What the engine's threads share.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -33,6 +33,8 @@ pub(super) struct Store {
     pub(super) queue: Queue,
     pub(super) segments: Arc<Segments>,
     pub(super) tables: ArcSwap<Tables>,
+    /// The same by name: a read looks tables up by the hundred.
+    pub(super) names: ArcSwap<HashMap<String, TableId>>,
     registry: Mutex<Registry>,
     /// Held while a group enters the memtables and while a memtable is rotated, so that a group is wholly in
     /// one memtable of each table (K2).
@@ -68,6 +70,13 @@ pub(super) struct Parts {
     pub(super) lock: Arc<FolderLock>,
 }
 
+fn names_of(tables: &Tables) -> HashMap<String, TableId> {
+    tables
+        .values()
+        .map(|table| (table.name.clone(), table.id))
+        .collect()
+}
+
 impl Store {
     pub(super) fn new(parts: Parts) -> Self {
         let buffered = parts.tables.values().map(|t| t.active_bytes()).sum();
@@ -83,6 +92,7 @@ impl Store {
             options: parts.options,
             shared: parts.shared,
             segments: parts.segments,
+            names: ArcSwap::from_pointee(names_of(&parts.tables)),
             tables: ArcSwap::from_pointee(parts.tables),
             registry: Mutex::new(parts.registry),
             apply: Mutex::default(),
@@ -189,6 +199,7 @@ impl Store {
     fn change_tables(&self, change: impl FnOnce(&mut Tables)) {
         let mut tables = Tables::clone(&self.tables.load());
         change(&mut tables);
+        self.names.store(Arc::new(names_of(&tables)));
         self.tables.store(Arc::new(tables));
     }
 
