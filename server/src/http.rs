@@ -82,7 +82,7 @@ async fn grpc(State(inside): State<Inside>, request: Request) -> Response {
         .get(header::CONTENT_TYPE)
         .and_then(|kind| kind.to_str().ok());
     if !kind.is_some_and(|kind| kind.starts_with("application/grpc")) {
-        return gateway::nothing_here(request.method().clone(), request.uri().clone()).await;
+        return gateway::nothing_here(&inside.front.guard.methods, request.method(), request.uri());
     }
     let web = tonic_web::GrpcWebLayer::new().layer(inside.services);
     match web.oneshot(request).await {

@@ -17,7 +17,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::event::EventKey;
 use crate::names::{InvalidName, SliceName, TimeSeriesId};
-use crate::time::{EventTime, MICROS_PER_SECOND, TimeInterval};
+use crate::time::{EventTime, MICROS_PER_SECOND, TimeInterval, civil_from_days};
 
 /// How a slice divides its time into partitions. Frozen before the slice's first write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -178,27 +178,6 @@ fn slice_name(start_seconds: i64, seconds_per_time_slice: i64) -> Result<SliceNa
         return SliceName::new(date);
     }
     SliceName::new(format!("{date}_{:02}", start_seconds.rem_euclid(DAY) / 3_600))
-}
-
-/// Year, month and day of a day number since the epoch, in the proleptic Gregorian calendar.
-///
-/// A slice may start before the first year that the time library knows, so the days are counted here,
-/// after Howard Hinnant's "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
-fn civil_from_days(days: i64) -> (i64, i64, i64) {
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let day_of_era = z.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    (year, month, day)
 }
 
 #[cfg(test)]

@@ -66,13 +66,46 @@ impl EventTime {
     }
 }
 
+/// RFC 3339, with as many digits of the second as it takes.
 impl fmt::Display for EventTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_microsecond(self.0) {
-            Ok(timestamp) => write!(f, "{timestamp}"),
-            Err(_) => write!(f, "{}us", self.0),
+        const DAY: i64 = 86_400;
+        let seconds = self.0.div_euclid(MICROS_PER_SECOND);
+        let (year, month, day) = civil_from_days(seconds.div_euclid(DAY));
+        let of_day = seconds.rem_euclid(DAY);
+        let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}"
+        )?;
+        let micros = self.0.rem_euclid(MICROS_PER_SECOND);
+        if micros != 0 {
+            let digits = format!("{micros:06}");
+            write!(f, ".{}", digits.trim_end_matches('0'))?;
         }
+        f.write_str("Z")
     }
+}
+
+/// Year, month and day of a day number since the epoch, in the proleptic Gregorian calendar.
+///
+/// Slices and events may lie outside of the years that a time library knows, so the days are counted here,
+/// after Howard Hinnant's "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
+pub(crate) fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let day_of_era = z.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year, month, day)
 }
 
 /// Whole microseconds of a duration, held at `i64::MAX`.
@@ -132,6 +165,20 @@ mod tests {
             let time = EventTime::from_micros(micros);
             let (seconds, nanos) = time.to_timestamp();
             prop_assert_eq!(EventTime::from_timestamp(seconds, nanos), Some(time));
+        }
+    }
+
+    #[test]
+    fn times_print_as_rfc_3339_over_the_whole_range() {
+        for (micros, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (-1, "1969-12-31T23:59:59.999999Z"),
+            (1_774_656_000_120_000, "2026-03-28T00:00:00.12Z"),
+            (951_782_400_000_000, "2000-02-29T00:00:00Z"),
+            (EventTime::MIN.micros(), "0001-01-01T00:00:00Z"),
+            (EventTime::MAX.micros(), "9999-12-31T23:59:59.999999Z"),
+        ] {
+            assert_eq!(EventTime::from_micros(micros).to_string(), text);
         }
     }
 

@@ -17,7 +17,7 @@ mod request;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
-use http::{HeaderMap, Method as HttpMethod, StatusCode, header};
+use http::{HeaderMap, Method as HttpMethod, header};
 use http_body_util::{BodyExt, Limited};
 use tonic::{Code, Status};
 use tower::ServiceExt;
@@ -169,11 +169,11 @@ fn timeout(headers: &HeaderMap) -> Result<Option<String>, ServiceError> {
 }
 
 /// Answers every other path.
-pub(super) async fn nothing_here(method: HttpMethod, uri: http::Uri) -> Response {
+pub(super) fn nothing_here(methods: &Methods, method: &HttpMethod, uri: &http::Uri) -> Response {
     let problem = format!(
         "nothing is at {method} {}: methods are at POST /api/SERVICE/METHOD, metrics at /metrics, health at /healthz",
         uri.path()
     );
     let error = ServiceError::new(Reason::MethodNotFound, problem).with("method", uri.path());
-    answer::plain(StatusCode::NOT_FOUND, &error)
+    answer::error(methods, &error.to_status())
 }

@@ -60,21 +60,6 @@ pub(super) fn error(methods: &Methods, status: &Status) -> Response {
     response
 }
 
-/// An error outside of any call.
-pub(super) fn plain(http: StatusCode, error: &ServiceError) -> Response {
-    let body = serde_json::json!({
-        "code": i32::from(error.reason.entry().code),
-        "message": error.message,
-        "details": [{
-            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-            "reason": error.reason.name(),
-            "domain": errors::DOMAIN,
-            "metadata": error.metadata,
-        }],
-    });
-    with_body(http, body.to_string().into_bytes())
-}
-
 fn with_body(http: StatusCode, body: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = http;

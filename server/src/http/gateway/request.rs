@@ -15,16 +15,63 @@ pub(super) fn message(descriptor: &MessageDescriptor, body: &[u8]) -> Result<Dyn
     if body.is_empty() {
         return Ok(DynamicMessage::new(descriptor.clone()));
     }
+    read(descriptor, body).or_else(|error| {
+        with_masks_respelled(descriptor, body)
+            .and_then(|body| read(descriptor, &body).ok())
+            .ok_or_else(|| explain(descriptor, body, &error))
+    })
+}
+
+fn read(descriptor: &MessageDescriptor, body: &[u8]) -> Result<DynamicMessage, serde_json::Error> {
     let mut json = serde_json::Deserializer::from_slice(body);
-    let read = DynamicMessage::deserialize_with_options(
+    let message = DynamicMessage::deserialize_with_options(
         descriptor.clone(),
         &mut json,
         &DeserializeOptions::new().deny_unknown_fields(true),
-    );
-    match read.and_then(|message| json.end().map(|()| message)) {
-        Ok(message) => Ok(message),
-        Err(error) => Err(explain(descriptor, body, &error)),
+    )?;
+    json.end().map(|()| message)
+}
+
+/// The body with the paths of its field masks in lowerCamelCase. Names of fields may be spelled either way
+/// in JSON; this lets the paths that name them be spelled either way too.
+fn with_masks_respelled(descriptor: &MessageDescriptor, body: &[u8]) -> Option<Vec<u8>> {
+    let mut json: Value = serde_json::from_slice(body).ok()?;
+    let mut found = false;
+    for (name, value) in json.as_object_mut()? {
+        let field = descriptor
+            .get_field_by_json_name(name)
+            .or_else(|| descriptor.get_field_by_name(name))?;
+        let Kind::Message(message) = field.kind() else {
+            continue;
+        };
+        if let (FIELD_MASK, Value::String(paths)) = (message.full_name(), value) {
+            *paths = camel_case(paths);
+            found = true;
+        }
     }
+    if found {
+        serde_json::to_vec(&json).ok()
+    } else {
+        None
+    }
+}
+
+const FIELD_MASK: &str = "google.protobuf.FieldMask";
+
+fn camel_case(paths: &str) -> String {
+    let mut respelled = String::with_capacity(paths.len());
+    let mut upper = false;
+    for letter in paths.chars() {
+        match letter {
+            '_' => upper = true,
+            letter if upper => {
+                respelled.push(letter.to_ascii_uppercase());
+                upper = false;
+            }
+            letter => respelled.push(letter),
+        }
+    }
+    respelled
 }
 
 /// A message as gRPC sends it: not compressed, its length, itself.
@@ -98,5 +145,26 @@ fn unknown_inside(field: &FieldDescriptor, value: &Value, path: &str) -> Option<
             .enumerate()
             .find_map(|(index, value)| unknown_field(&message, value, &format!("{path}[{index}]"))),
         value => unknown_field(&message, value, path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::Methods;
+
+    #[test]
+    fn paths_of_a_mask_may_be_spelled_either_way() {
+        let methods = Methods::load().unwrap();
+        let read = methods
+            .find("anabranch.timeseries.v1.TimeSeriesService/ReadEventRecords")
+            .unwrap();
+        let input = read.descriptor.input();
+        let of = |mask: &str| message(&input, format!(r#"{{"readMask":"{mask}"}}"#).as_bytes()).unwrap();
+        assert_eq!(
+            of("event_id,event_items.event_item_key"),
+            of("eventId,eventItems.eventItemKey")
+        );
+        assert_ne!(of("event_id"), of("eventTime"));
     }
 }
