@@ -42,7 +42,7 @@ fn batch_lines(batches: &[Series]) -> Vec<Line> {
     let line = |what: &str, name: &str, floor: &str, goal: Option<Goal>| {
         let (series, floor) = (of(name)?, of(floor)?);
         let line = Line::plain(
-            "W1",
+            "ingest",
             what,
             format!("{}/s", thousands(series.per_second_median)),
             format!("{} {}/s", floor.name, thousands(floor.per_second_median)),
@@ -84,7 +84,7 @@ fn single_lines(findings: &Findings) -> Vec<Line> {
     let syncs = &findings.floors.fdatasync_per_second;
     vec![
         Line::plain(
-            "W2",
+            "single",
             "durable single-event writes, 64 in flight",
             value.clone(),
             format!("fdatasync {}/s", thousands(median(syncs))),
@@ -92,7 +92,7 @@ fn single_lines(findings: &Findings) -> Vec<Line> {
         )
         .judged(Goal::AtLeast(9.0)),
         Line::plain(
-            "W2",
+            "single",
             "the same by the calls alone",
             value,
             format!("null {}/s", thousands(null.per_second_median)),
@@ -106,7 +106,7 @@ fn tail_lines(tail: &Tail) -> Vec<Line> {
     let line = |what: &str, value: u64, floor: u64| {
         let ratio = value as f64 / floor.max(1) as f64;
         Line::plain(
-            "W3",
+            "tail",
             what,
             millis(value),
             format!("bare log {}", millis(floor)),
@@ -117,7 +117,7 @@ fn tail_lines(tail: &Tail) -> Vec<Line> {
     let p999 = match (seen.p999_micros, floor.p999_micros) {
         (Some(value), Some(floor)) => line("write p99.9 at half of saturation", value, floor),
         _ => Line::plain(
-            "W3",
+            "tail",
             "write p99.9 at half of saturation",
             format!("not from {} samples", seen.n),
             String::new(),
@@ -159,7 +159,7 @@ fn page_lines(findings: &Findings, wide: &Wide) -> Vec<Line> {
     let from_wide = format!("from {}", wide.id);
     let mut lines = vec![
         line(
-            "R1",
+            "page",
             &format!("newest page of 1,000 {from_wide}, p50"),
             page.latency.p50_micros,
             "null page",
@@ -167,7 +167,7 @@ fn page_lines(findings: &Findings, wide: &Wide) -> Vec<Line> {
         )
         .judged(Goal::AtMost(1.2)),
         line(
-            "R1",
+            "page",
             "the same, p99",
             page.latency.p99_micros,
             "null page",
@@ -175,7 +175,7 @@ fn page_lines(findings: &Findings, wide: &Wide) -> Vec<Line> {
         )
         .judged(Goal::AtMost(2.0)),
         line(
-            "R1",
+            "page",
             "the same by the engine alone, p50",
             page.latency.p50_micros,
             "raw page",
@@ -186,7 +186,7 @@ fn page_lines(findings: &Findings, wide: &Wide) -> Vec<Line> {
         let echo = findings.floors.echo.p50_micros;
         lines.push(
             line(
-                "R2",
+                "small page",
                 &format!("newest page of 10 {from_wide}, p50"),
                 ten.latency.p50_micros,
                 "echo",
@@ -197,7 +197,7 @@ fn page_lines(findings: &Findings, wide: &Wide) -> Vec<Line> {
         if let Some(null) = of("null", 10) {
             let floor = null.latency.p50_micros;
             lines.push(line(
-                "R2",
+                "small page",
                 "the same in turns",
                 ten.latency.p50_micros,
                 "null page of 10",
@@ -207,7 +207,7 @@ fn page_lines(findings: &Findings, wide: &Wide) -> Vec<Line> {
     }
     lines.push(
         line(
-            "R3",
+            "flat",
             &format!("flat: page of 1,000 {from_wide}, p50"),
             page.latency.p50_micros,
             &small.id,
@@ -217,7 +217,7 @@ fn page_lines(findings: &Findings, wide: &Wide) -> Vec<Line> {
     );
     lines.push(
         line(
-            "R3",
+            "flat",
             "the same, p99",
             page.latency.p99_micros,
             &small.id,

@@ -388,7 +388,7 @@ mod tests {
 
     #[test]
     fn a_near_miss_is_not_rounded_into_a_pass() {
-        let line = |ratio| Line::plain("W1", "", String::new(), String::new(), Some(ratio));
+        let line = |ratio| Line::plain("ingest", "", String::new(), String::new(), Some(ratio));
         let cells = |line: Line| (line.cells()[4].clone(), line.met);
         assert_eq!(
             cells(line(0.9499).judged(Goal::AtLeast(0.95))),

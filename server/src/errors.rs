@@ -107,7 +107,7 @@ impl ServiceError {
 
 impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
-        let problem = chain(&error);
+        let problem = anabranch_runtime::error_chain(&error);
         let reason = match error.kind() {
             ErrorKind::Overloaded => Reason::ServerOverloaded,
             ErrorKind::Corrupt => Reason::StoreCorrupt,
@@ -117,17 +117,6 @@ impl From<StoreError> for ServiceError {
         };
         Self::new(reason, problem.clone()).with("problem", problem)
     }
-}
-
-/// An error and everything that caused it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// `; did you mean …?` with the known name that is nearest to one that is not known, or nothing.

@@ -298,7 +298,7 @@ pub(crate) struct Read {
     /// How.
     #[command(flatten)]
     pub(crate) paging: Paging,
-    /// Events over all pages, at most
+    /// Events over all pages, at most; 0 is no limit
     #[arg(
         long,
         value_name = "N",
@@ -330,7 +330,7 @@ pub(crate) struct Search {
     /// How.
     #[command(flatten)]
     pub(crate) paging: Paging,
-    /// Events over all pages, at most
+    /// Events over all pages, at most; 0 is no limit
     #[arg(
         long,
         value_name = "N",
@@ -419,7 +419,7 @@ pub(crate) struct NamespaceSettings {
     /// Settings from a TOML or JSON file
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// One setting: accept_limit=15m, wide_partition.detect_bytes=64KiB, field_mapping.added=INTEGER
+    /// One setting: accept_limit=15m, retention.close_after=30d, field_mapping.added=INTEGER
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
 }
@@ -477,7 +477,7 @@ pub(crate) enum Namespace {
         #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
         after: Option<String>,
     },
-    /// Refuse reads of some ids
+    /// Refuse reads and writes of some ids
     Block {
         /// The namespace
         name: String,
@@ -488,7 +488,7 @@ pub(crate) enum Namespace {
         #[arg(long, default_value = "", hide_default_value = true)]
         reason: String,
     },
-    /// Allow reads of blocked ids again
+    /// Allow reads and writes of blocked ids again
     Unblock {
         /// The namespace
         name: String,

@@ -55,6 +55,11 @@ const REACHED_BY_UNIT_TESTS: &[(&str, &str, &str)] = &[
         "parts_that_fail_are_named_and_the_others_stay",
     ),
     (
+        "TOO_MANY_TIME_SLICES",
+        "server/src/slices/tests.rs",
+        "a_namespace_can_not_have_slices_without_end",
+    ),
+    (
         "STORE_UNREACHABLE",
         "server/src/write/tests.rs",
         "parts_that_fail_are_named_and_the_others_stay",

@@ -5,10 +5,12 @@
 //! and names the replacement here.
 
 pub mod clock;
+mod errors;
 pub mod randomness;
 pub mod tasks;
 pub mod telemetry;
 
 pub use clock::{Clock, Deadline, ManualClock, SystemClock};
+pub use errors::error_chain;
 pub use randomness::Randomness;
 pub use tasks::Tasks;

@@ -77,6 +77,9 @@ pub fn memory() -> Store {
 /// # Errors
 /// When another process holds the folder, or what is in it is damaged or not a store.
 pub fn embedded(data_dir: &Path, metrics: &Metrics) -> Result<Store, StoreError> {
-    let store = Arc::new(EmbeddedStore::open(data_dir, EngineOptions::default(), metrics)?);
+    // In a folder of its own, which is made beside its place and moved there: the data folder itself may be
+    // a mount point, which can not be moved and is not always empty.
+    let folder = data_dir.join("store");
+    let store = Arc::new(EmbeddedStore::open(&folder, EngineOptions::default(), metrics)?);
     Ok(Store::of_parts(store.clone(), store.clone(), store))
 }

@@ -228,6 +228,11 @@ impl AdminService for AdminEdge {
             namespaces: fields::wire_i32(status.namespaces as u64),
             requests_in_flight: fields::wire_i32(self.admission.calls_in_flight() as u64),
             queue_bytes: fields::wire_i64(status.queue_bytes),
+            store_facts: status
+                .store_facts
+                .into_iter()
+                .map(|(name, fact)| (name.to_owned(), fact))
+                .collect(),
         }))
     }
 }

@@ -130,9 +130,8 @@ impl Keeping {
         let message = format!(
             "namespace `{namespace}` would have more than {limit} time slices; use wider ones, or check the times of the events"
         );
-        ServiceError::new(Reason::ServerOverloaded, message)
+        ServiceError::new(Reason::TooManyTimeSlices, message)
             .with("namespace", namespace)
             .with("limit", limit)
-            .with("what", "time slices")
     }
 }

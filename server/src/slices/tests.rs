@@ -443,6 +443,6 @@ async fn a_namespace_can_not_have_slices_without_end() {
     server.create(any_time()).await;
     let events = (0..20).map(|n| event("a", EventTime::from_micros(n * WEEK * 1_000_000), "1", "x"));
     let error = write(&server.core, events.collect()).await.unwrap_err();
-    assert_eq!(error.reason, Reason::ServerOverloaded);
+    assert_eq!(error.reason, Reason::TooManyTimeSlices);
     assert!(server.slices().await.len() <= 2);
 }

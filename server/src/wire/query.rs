@@ -12,7 +12,7 @@ use crate::read::request::QUERY_IDS_MAX;
 /// Queries inside queries, at most.
 const DEPTH_MAX: usize = 16;
 /// Queries in one request, at most.
-const QUERIES_MAX: usize = 1_000;
+const QUERIES_MAX: usize = 256;
 
 /// A request's query; `None` when it has none.
 ///

@@ -1,4 +1,4 @@
-//! `namespace block`, `unblock` and `blocked`: ids that answer no reads.
+//! `namespace block`, `unblock` and `blocked`: ids that answer neither reads nor writes.
 
 use anabranch_proto::admin::v1::{
     BlockTimeSeriesIdsRequest, BlockedTimeSeriesId, ListBlockedTimeSeriesIdsRequest,

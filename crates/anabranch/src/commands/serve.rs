@@ -76,7 +76,7 @@ pub(crate) async fn start(clock: Arc<SystemClock>, settings: &Settings) -> Resul
         Failure::internal(format_args!(
             "can not open the store in {}: {}",
             settings.data_dir.display(),
-            chain(&error)
+            anabranch_runtime::error_chain(&error)
         ))
     })?;
     let (edge, tasks) = (Tasks::new(), Tasks::new());
@@ -141,11 +141,12 @@ impl Served {
             .await;
         self.core.stop().await;
         let tasks_ended = self.tasks.stop(&*self.clock, TASKS_GRACE).await;
-        self.core
-            .store()
-            .status()
-            .close()
-            .map_err(|error| Failure::internal(format_args!("the store did not close: {}", chain(&error))))?;
+        self.core.store().status().close().map_err(|error| {
+            Failure::internal(format_args!(
+                "the store did not close: {}",
+                anabranch_runtime::error_chain(&error)
+            ))
+        })?;
         info!(calls_ended, tasks_ended, "stopped");
         Ok(())
     }
@@ -162,20 +163,9 @@ async fn stop_signal() -> Result<(), Failure> {
 }
 
 fn usage(error: impl Error + 'static) -> Failure {
-    Failure::usage(chain(&error))
+    Failure::usage(anabranch_runtime::error_chain(&error))
 }
 
 fn internal(error: &(dyn Error + 'static)) -> Failure {
-    Failure::internal(chain(error))
-}
-
-/// An error and its causes, in one line.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
+    Failure::internal(anabranch_runtime::error_chain(error))
 }

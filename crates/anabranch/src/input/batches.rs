@@ -107,6 +107,15 @@ fn run(input: Input, cut: Cut, gather: &mut Gather) -> Result<(), Gone> {
     loop {
         let number = lines.number() + 1;
         let event = match lines.read() {
+            Ok(None) if number < cut.from_line => {
+                return gather.say(Item::Unreadable {
+                    line: number,
+                    problem: format!(
+                        "it ends here, before line {} where it was to go on: is it another input?",
+                        cut.from_line
+                    ),
+                });
+            }
             Ok(None) => return gather.say(Item::End { lines: number - 1 }),
             Err(error) => {
                 return gather.say(Item::Unreadable {

@@ -21,6 +21,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use anabranch_model::{Direction, PartitionKey, TimeSeriesId};
+use anabranch_runtime::error_chain as chain;
 use anabranch_runtime::telemetry::Metrics;
 use async_trait::async_trait;
 
@@ -34,7 +35,7 @@ use crate::open::StoreStatus;
 pub struct EmbeddedStore {
     engine: Engine,
     records: TableId,
-    /// Records whose table was taken once; the engine is closed by whoever takes this.
+    /// False once the store is closed.
     open: Mutex<bool>,
 }
 
@@ -45,8 +46,8 @@ impl EmbeddedStore {
     /// When another process holds the folder, or its files are damaged or not a store's.
     pub fn open(data_dir: &Path, options: EngineOptions, metrics: &Metrics) -> Result<Self, StoreError> {
         let opening = |error: EngineError| StoreError::Open {
-            reason: error.to_string(),
-            source: source_of(error),
+            reason: chain(&error),
+            source: None,
         };
         let (engine, report) = Engine::open(data_dir, options).map_err(opening)?;
         tracing::info!(data_dir = %data_dir.display(), ?report, "embedded store opened");
@@ -68,11 +69,6 @@ impl EmbeddedStore {
     }
 }
 
-/// A cause of an opening error that says more than its own text.
-fn source_of(error: EngineError) -> Option<crate::error::BoxError> {
-    std::error::Error::source(&error).is_some().then(|| error.into())
-}
-
 fn read_error(table: &TableName, error: EngineError) -> StoreError {
     match error {
         EngineError::UnknownTable(_) => StoreError::NoTable {
@@ -89,29 +85,43 @@ fn read_error(table: &TableName, error: EngineError) -> StoreError {
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
+/// Rows of one commit, at most so many bytes and an event: an event's rows repeat its ids, so a small request
+/// can be many bytes of rows.
+const COMMIT_BYTES: usize = 8 << 20;
+
+/// Rows that are committed together, and the parts that they are of.
+#[derive(Default)]
+struct Batch {
+    rows: Vec<Row>,
+    parts: Vec<usize>,
+    bytes: usize,
 }
 
-fn write_error(error: EngineError) -> StoreError {
+impl Batch {
+    fn push(&mut self, part: usize, row: Row) {
+        self.bytes += row.key.len() + row.value.len();
+        self.rows.push(row);
+        if self.parts.last() != Some(&part) {
+            self.parts.push(part);
+        }
+    }
+}
+
+/// What the caller of a write is told. One error may have to be told to several.
+fn write_error(error: &EngineError) -> StoreError {
+    let source = chain(error).into();
     match error {
         EngineError::Busy => StoreError::Overloaded,
         // Refused before the log: certainly not written.
         EngineError::UnknownTable(_) | EngineError::Invalid(_) | EngineError::TooLarge { .. } => {
             StoreError::Unavailable {
                 doing: "writing",
-                source: error.into(),
+                source,
             }
         }
-        error => StoreError::Unknown {
+        _ => StoreError::Unknown {
             doing: "writing",
-            source: error.into(),
+            source,
         },
     }
 }
@@ -119,7 +129,7 @@ fn write_error(error: EngineError) -> StoreError {
 /// Making and dropping tables syncs several files: too long for a task that shares its thread.
 async fn blocking(work: impl FnOnce() -> Result<(), EngineError> + Send + 'static) -> Result<(), StoreError> {
     match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result.map_err(write_error),
+        Ok(result) => result.map_err(|error| write_error(&error)),
         Err(panicked) => Err(StoreError::Unknown {
             doing: "changing tables",
             source: panicked.into(),
@@ -130,10 +140,8 @@ async fn blocking(work: impl FnOnce() -> Result<(), EngineError> + Send + 'stati
 #[async_trait]
 impl EventStore for EmbeddedStore {
     async fn create_table(&self, table: &TableName) -> Result<(), StoreError> {
-        self.engine
-            .create_table(&table.to_string())
-            .map_err(write_error)?;
-        Ok(())
+        let (engine, name) = (self.engine.clone(), table.to_string());
+        blocking(move || engine.create_table(&name).map(drop)).await
     }
 
     async fn drop_table(&self, table: &TableName) -> Result<(), StoreError> {
@@ -143,8 +151,7 @@ impl EventStore for EmbeddedStore {
 
     async fn append(&self, parts: Vec<PartitionAppend>) -> Result<(), AppendFailure> {
         let mut failed = Vec::new();
-        let mut written = Vec::new();
-        let mut batch: Vec<Row> = Vec::new();
+        let mut batches = vec![Batch::default()];
         for (index, part) in parts.into_iter().enumerate() {
             let Some(table) = self.engine.table(&part.table.to_string()) else {
                 failed.push((
@@ -155,27 +162,25 @@ impl EventStore for EmbeddedStore {
                 ));
                 continue;
             };
-            scan::put_rows(&mut batch, table, &part.partition, part.events);
-            written.push(index);
-        }
-        if let Err(error) = self.commit(batch).await {
-            let doubt = error.kind() == crate::error::ErrorKind::Unknown;
-            // One commit holds every part, so they share its fate.
-            let copies = written.into_iter().map(|index| {
-                let source = error.to_string().into();
-                let doing = "writing";
-                (
-                    index,
-                    if doubt {
-                        StoreError::Unknown { doing, source }
-                    } else {
-                        StoreError::Unavailable { doing, source }
-                    },
-                )
+            scan::put_rows(&part.partition, part.events, |begins, key, value| {
+                // An event is never cut: it is there wholly or not at all.
+                let full = begins && batches.last().is_none_or(|batch| batch.bytes >= COMMIT_BYTES);
+                if full {
+                    batches.push(Batch::default());
+                }
+                if let Some(batch) = batches.last_mut() {
+                    batch.push(index, Row { table, key, value });
+                }
             });
-            failed.extend(copies);
-            failed.sort_by_key(|(index, _)| *index);
         }
+        for batch in batches {
+            if let Err(error) = self.commit(batch.rows).await {
+                // The parts of one commit share its fate.
+                failed.extend(batch.parts.into_iter().map(|index| (index, write_error(&error))));
+            }
+        }
+        failed.sort_by_key(|(index, _)| *index);
+        failed.dedup_by_key(|(index, _)| *index);
         if failed.is_empty() {
             Ok(())
         } else {
@@ -209,11 +214,11 @@ impl EventStore for EmbeddedStore {
 }
 
 impl EmbeddedStore {
-    async fn commit(&self, rows: Vec<Row>) -> Result<(), StoreError> {
+    async fn commit(&self, rows: Vec<Row>) -> Result<(), EngineError> {
         if rows.is_empty() {
             Ok(())
         } else {
-            self.engine.commit(rows).await.map_err(write_error)
+            self.engine.commit(rows).await
         }
     }
 }
@@ -232,7 +237,7 @@ impl StoreStatus for EmbeddedStore {
         if !std::mem::replace(&mut *open, false) {
             return Ok(());
         }
-        self.engine.clone().close().map_err(write_error)
+        self.engine.clone().close().map_err(|error| write_error(&error))
     }
 }
 

@@ -44,7 +44,7 @@ fn record_error(error: EngineError) -> StoreError {
     match error {
         EngineError::Damaged { .. } | EngineError::Tree { .. } => StoreError::Corrupt {
             what: "table records".to_owned(),
-            reason: super::chain(&error),
+            reason: anabranch_runtime::error_chain(&error),
         },
         error => StoreError::Unavailable {
             doing: "reading records",
@@ -85,7 +85,7 @@ impl RecordStore for EmbeddedStore {
             .engine
             .compare_and_swap(self.records, row_key, row, stored)
             .await
-            .map_err(write_error)?;
+            .map_err(|error| write_error(&error))?;
         Ok(match outcome {
             EngineOutcome::Applied => CasOutcome::Applied { version },
             EngineOutcome::Conflict(current) => CasOutcome::Conflict {

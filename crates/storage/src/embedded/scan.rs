@@ -8,7 +8,7 @@ use std::ops::Bound;
 use anabranch_model::{Direction, Event, EventItem, EventKey, ItemKey, PartitionKey, TimeSeriesId};
 use bytes::Bytes;
 
-use super::engine::{EngineError, Row, Snapshot, TableId};
+use super::engine::{EngineError, Snapshot};
 use super::{read_error, rows};
 use crate::error::StoreError;
 use crate::events::{EventBounds, ScanEnd, ScanPage, ScanRequest, TableName};
@@ -17,20 +17,20 @@ use crate::keys;
 /// Rows passed over one by one before a new seek is cheaper.
 const STEPS_BEFORE_SEEK: usize = 24;
 
-/// Adds the rows of a partition's events to a batch.
-pub(super) fn put_rows(batch: &mut Vec<Row>, table: TableId, partition: &PartitionKey, events: Vec<Event>) {
+/// Hands on the rows of a partition's events, in order; the flag says which begin an event.
+pub(super) fn put_rows(
+    partition: &PartitionKey,
+    events: Vec<Event>,
+    mut put: impl FnMut(bool, Bytes, Bytes),
+) {
     let prefix = keys::partition_prefix(partition);
     for event in events {
         let mut event_key = prefix.clone();
         keys::put_event(&mut event_key, &event.key);
-        for item in event.items {
+        for (n, item) in event.items.into_iter().enumerate() {
             let mut key = event_key.clone();
             keys::put_item_key(&mut key, &item.key);
-            batch.push(Row {
-                table,
-                key: Bytes::from(key),
-                value: rows::encode(&item.value),
-            });
+            put(n == 0, Bytes::from(key), rows::encode(&item.value));
         }
     }
 }

@@ -126,13 +126,7 @@ impl EngineError {
 /// This is the only place where the engine ends a process.
 #[cold]
 pub(super) fn fatal(doing: &str, error: &dyn std::error::Error) -> ! {
-    let mut chain = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        chain.push_str(": ");
-        chain.push_str(&inner.to_string());
-        cause = inner.source();
-    }
+    let chain = anabranch_runtime::error_chain(error);
     tracing::error!(doing, error = %chain, "storage failed: the process ends here and must open the store again");
     std::process::abort()
 }
