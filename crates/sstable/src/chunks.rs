@@ -158,7 +158,7 @@ fn next_plain(data: &mut DataFile, crc: &mut CrcFile, chunk_length: u32) -> Resu
     let start = data.offset;
     let length = (data.length - start).min(u64::from(chunk_length));
     if length == 0 {
-        return Ok(None);
+        return crc.finish().map(|()| None);
     }
     let content = data.read(length)?;
     if crc.next()? != crc32fast::hash(&content) {
@@ -321,10 +321,10 @@ impl CrcFile {
         }
     }
 
-    /// The chunk length, when there is a checksum for each chunk of that many bytes and for nothing else.
+    /// The chunk length, when there is a checksum at least for each chunk of that many bytes.
     fn chunk_length(&mut self, data_length: u64) -> Result<u32> {
         let chunk_length = self.next()?;
-        let holds = |chunks: u64| self.length == 4 + 4 * chunks;
+        let holds = |chunks: u64| self.length.is_multiple_of(4) && self.length >= 4 + 4 * chunks;
         let plausible = (1..=PLAIN_CHUNK_BYTES_MAX).contains(&chunk_length);
         if plausible && holds(data_length.div_ceil(u64::from(chunk_length))) {
             return Ok(chunk_length);
@@ -338,6 +338,21 @@ impl CrcFile {
             offset: 0,
             what,
         })
+    }
+
+    /// A writer that syncs before it closes flushes an empty buffer: checksums of nothing follow.
+    fn finish(&mut self) -> Result<()> {
+        while self.offset < self.length {
+            if self.next()? != 0 {
+                let what = "checksums follow those of the data".to_owned();
+                return Err(SstableError::Damaged {
+                    file: self.file.clone(),
+                    offset: self.offset - 4,
+                    what,
+                });
+            }
+        }
+        Ok(())
     }
 
     fn next(&mut self) -> Result<u32> {

@@ -16,7 +16,7 @@ use crate::error::{Result, SstableError};
 use crate::input::{DataInput, Input};
 use crate::statistics::Statistics;
 use crate::token::token;
-use crate::unfiltered::{DeletionTime, MarkerKind, PartitionHeader, Row, Unfiltered};
+use crate::unfiltered::{CellState, DeletionTime, MarkerKind, PartitionHeader, Row, Unfiltered};
 
 /// The partitions of one SSTable, in the order of their tokens.
 #[derive(Debug)]
@@ -116,9 +116,10 @@ impl Reader {
         self.check_order(&key)?;
         let static_row = self.decoder.static_row(&mut self.input)?;
         self.seen.partitions += 1;
-        if let Some(row) = &static_row {
-            self.count_row(row);
-        }
+        deletion
+            .iter()
+            .try_for_each(|deletion| self.check_deletion(deletion))?;
+        static_row.iter().try_for_each(|row| self.check_row(row))?;
         Ok(Some(PartitionHeader {
             position,
             key,
@@ -133,7 +134,7 @@ impl Reader {
             (None, None) => return Ok((None, State::Start)),
             (None, Some(_)) => return Err(self.input.wrong("a partition ends in a range tombstone".into())),
             (Some(Unfiltered::Row(row)), open) => {
-                self.count_row(row);
+                self.check_row(row)?;
                 open
             }
             (Some(Unfiltered::RangeTombstoneMarker(marker)), open) => match (marker.kind, open) {
@@ -145,16 +146,60 @@ impl Reader {
                 }
             },
         };
+        open.iter()
+            .try_for_each(|deletion| self.check_deletion(deletion))?;
         Ok((unfiltered, State::In { open }))
     }
 
-    fn count_row(&mut self, row: &Row) {
+    /// Counts a row, and holds its times against the bounds in the statistics.
+    fn check_row(&mut self, row: &Row) -> Result<()> {
         self.seen.rows += 1;
-        self.seen.columns += row
-            .columns
+        row.deletion
             .iter()
-            .filter(|column| !column.cells.is_empty())
-            .count() as u64;
+            .try_for_each(|deletion| self.check_deletion(deletion))?;
+        if let Some(liveness) = row.liveness {
+            self.check_times(liveness.timestamp, liveness.expiry.map(|expiry| expiry.at))?;
+        }
+        for column in &row.columns {
+            column
+                .deletion
+                .iter()
+                .try_for_each(|deletion| self.check_deletion(deletion))?;
+            self.seen.columns += u64::from(!column.cells.is_empty());
+            for cell in &column.cells {
+                let gone = match &cell.state {
+                    CellState::Live(_) => None,
+                    CellState::Expiring(_, expiry) => Some(expiry.at),
+                    CellState::Tombstone { local_deletion_time } => Some(*local_deletion_time),
+                };
+                self.check_times(cell.timestamp, gone)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_deletion(&self, deletion: &DeletionTime) -> Result<()> {
+        self.check_times(deletion.marked_for_delete_at, Some(deletion.local_deletion_time))
+    }
+
+    /// Data with another table's statistics is found by this, when the counts happen to agree.
+    fn check_times(&self, timestamp: i64, gone: Option<i64>) -> Result<()> {
+        let (smallest, largest) = self.expected.timestamps;
+        if timestamp < smallest || timestamp > largest {
+            let what = format!("timestamp {timestamp} is not within {smallest} and {largest}");
+            return Err(self
+                .input
+                .wrong(format!("{what}, as {} has it", self.statistics_file)));
+        }
+        let Some(gone) = gone else { return Ok(()) };
+        let (smallest, largest) = self.expected.local_deletion_times;
+        if smallest.is_none_or(|smallest| gone < smallest) || largest.is_some_and(|largest| gone > largest) {
+            let what = format!("deletion or expiry at {gone} is not within {smallest:?} and {largest:?}");
+            return Err(self
+                .input
+                .wrong(format!("{what}, as {} has it", self.statistics_file)));
+        }
+        Ok(())
     }
 
     /// Partitions come in the order of their tokens; with another partitioner than the default one, in an
