@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use bytes::{Buf, Bytes};
 
 use crate::cql::{CqlType, Udt};
+use crate::json;
+use crate::unfiltered::{Cell, CellState};
 
 /// Deeper nesting than any table's; it bounds the stack.
 const DEPTH_MAX: u32 = 64;
@@ -82,6 +84,67 @@ impl Value {
             bytes: bytes.len(),
             what,
         })
+    }
+}
+
+impl Value {
+    /// The value of a column with a cell for each element, from the cells that live; `None` from none.
+    pub fn of_cells(cql_type: &CqlType, cells: &[Cell]) -> Result<Option<Self>, InvalidValue> {
+        let parts = cells.iter().filter_map(|cell| match &cell.state {
+            CellState::Live(value) | CellState::Expiring(value, _) => {
+                Some((cell.path.clone().unwrap_or_default(), value))
+            }
+            CellState::Tombstone { .. } => None,
+        });
+        let mut parts = parts.peekable();
+        if parts.peek().is_none() {
+            return Ok(None);
+        }
+        let decode = |cql_type: &CqlType, bytes: &Bytes| Self::decode(cql_type, bytes).map(Some);
+        Ok(Some(match cql_type {
+            CqlType::List(element) => Self::List(
+                parts
+                    .map(|(_, value)| decode(element, value))
+                    .collect::<Result<_, _>>()?,
+            ),
+            CqlType::Set(element) => Self::List(
+                parts
+                    .map(|(path, _)| decode(element, &path))
+                    .collect::<Result<_, _>>()?,
+            ),
+            CqlType::Map(key, value_type) => {
+                let entry = |(path, value)| Ok((decode(key, &path)?, decode(value_type, value)?));
+                Self::Map(parts.map(entry).collect::<Result<_, _>>()?)
+            }
+            CqlType::Udt(udt) => {
+                let cells: Vec<_> = parts.collect();
+                let field = |(number, (name, field_type)): (usize, &(String, CqlType))| {
+                    let is_this =
+                        |path: &Bytes| u16::try_from(number).is_ok_and(|n| **path == n.to_be_bytes());
+                    let value = cells.iter().find(|(path, _)| is_this(path));
+                    let value = value.map_or(Ok(None), |(_, value)| decode(field_type, value))?;
+                    Ok((name.clone(), value))
+                };
+                Self::Udt(
+                    udt.fields
+                        .iter()
+                        .enumerate()
+                        .map(field)
+                        .collect::<Result<_, _>>()?,
+                )
+            }
+            simple => match parts.next() {
+                Some((_, value)) => Self::decode(simple, value)?,
+                None => return Ok(None),
+            },
+        }))
+    }
+
+    /// The value as JSON, in the form in which `sstabledump` and `SELECT JSON` write it.
+    pub fn to_json(&self) -> String {
+        let mut out = Vec::new();
+        json::value(&mut out, self);
+        String::from_utf8_lossy(&out).into_owned()
     }
 }
 

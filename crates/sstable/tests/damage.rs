@@ -3,7 +3,14 @@
 //! Each case damages one component of one committed SSTable in memory: a flipped bit, a byte replaced, a cut, bytes
 //! added, a stretch moved, another table's component, or none.
 
-#[allow(dead_code, reason = "shared by tests that use parts of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests"
+)]
+
 mod support;
 
 use std::collections::BTreeMap;

@@ -3,7 +3,14 @@
 //! The folders were written by a real Cassandra (`dev/fixtures/sstable`). `SSTABLE_FIXTURES` names another
 //! folder of them, such as one of random tables.
 
-#[allow(dead_code, reason = "shared by tests that use parts of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests"
+)]
+
 mod support;
 
 use std::collections::BTreeMap;
@@ -11,21 +18,23 @@ use std::path::Path;
 
 use anabranch_sstable::dump::{Lines, Options};
 use anabranch_sstable::{Table, dump};
-use support::json::Json;
+use support::json::{Json, same};
 
 /// What sstabledump writes, one partition a line.
-fn expected(folder: &Path) -> Vec<Json> {
+///
+/// Cassandra cannot read back everything that it writes: without its text there is nothing to compare with.
+fn expected(folder: &Path) -> Option<Vec<Json>> {
     let mut files = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path());
-    let file = files
-        .find(|path| path.extension().is_some_and(|extension| extension == "json"))
-        .unwrap();
-    std::fs::read_to_string(file)
-        .unwrap()
-        .lines()
-        .flat_map(partitions)
-        .collect()
+    let file = files.find(|path| path.extension().is_some_and(|extension| extension == "json"))?;
+    Some(
+        std::fs::read_to_string(file)
+            .unwrap()
+            .lines()
+            .flat_map(partitions)
+            .collect(),
+    )
 }
 
 /// A line is a partition, or a list of one.
@@ -100,54 +109,10 @@ fn strip_row_ttl(ours: &mut Json, theirs: &Json) {
     }
 }
 
-fn same(ours: &Json, theirs: &Json) -> bool {
-    match (ours, theirs) {
-        (Json::Number(a), Json::Number(b)) => a == b || same_float(a, b) || is_head_of_counter(b),
-        // JSON has no such numbers: sstabledump writes null.
-        (Json::String(a), Json::Null) => matches!(a.as_str(), "NaN" | "inf" | "-inf"),
-        (Json::String(a), Json::String(b)) => a == b || same_key(a, b),
-        (Json::List(a), Json::List(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
-        (Json::Object(a), Json::Object(b)) => {
-            let same_fields = |(x, y): (&(String, Json), &(String, Json))| {
-                (x.0 == y.0 || same_key(&x.0, &y.0)) && same(&x.1, &y.1)
-            };
-            a.len() == b.len() && a.iter().zip(b).all(same_fields)
-        }
-        (a, b) => a == b,
-    }
-}
-
-/// Of a counter, sstabledump writes the first eight bytes: one shard, and that it is global. The totals are
-/// checked in `counters_are_their_totals`.
-fn is_head_of_counter(theirs: &str) -> bool {
-    theirs
-        .parse::<i64>()
-        .is_ok_and(|number| number >> 32 == 0x0001_8000)
-}
-
-/// Java writes the same float in other digits.
-fn same_float(a: &str, b: &str) -> bool {
-    let double = |text: &str| text.parse::<f64>().ok().map(f64::to_bits);
-    let float = |text: &str| text.parse::<f32>().ok().map(f32::to_bits);
-    let is_float = [a, b].iter().any(|text| text.contains(['.', 'E', 'e']));
-    is_float && (double(a) == double(b) || float(a) == float(b))
-}
-
-/// Keys that are not text: sstabledump writes times with a `T`, bytes without `0x`, and nested values as their
-/// bytes or with colons. The keys' own bytes are what the order of cells was checked with.
-fn same_key(ours: &str, theirs: &str) -> bool {
-    ours == theirs.replacen('T', " ", 1)
-        || ours.strip_prefix("0x") == Some(theirs)
-        || ours.starts_with(['[', '{'])
-        || same_float(ours, theirs)
-        || (ours == "inf" && theirs == "Infinity")
-        || (ours == "-inf" && theirs == "-Infinity")
-        || (theirs == "null" && matches!(ours, "NaN" | "inf" | "-inf"))
-}
-
-fn compare(folder: &Path) -> usize {
+fn compare(folder: &Path) -> Option<usize> {
+    let theirs = expected(folder)?;
     let table = Table::open(folder).unwrap();
-    let (ours, theirs) = (dumped(&table, Lines::Partitions), expected(folder));
+    let ours = dumped(&table, Lines::Partitions);
     let mut rows = 0;
     for (mut our, mut their) in ours.iter().cloned().zip(theirs.iter().cloned()) {
         let (Some(Json::List(our_rows)), Some(Json::List(their_rows))) =
@@ -176,7 +141,7 @@ fn compare(folder: &Path) -> usize {
         }
     }
     assert_eq!(ours.len(), theirs.len(), "{}", folder.display());
-    rows
+    Some(rows)
 }
 
 #[test]
@@ -185,7 +150,8 @@ fn every_row_is_what_sstabledump_says() {
     let mut failures = Vec::new();
     for folder in support::tables() {
         match std::panic::catch_unwind(|| compare(&folder)) {
-            Ok(count) => {
+            Ok(None) => println!("{}: not dumped by Cassandra", folder.display()),
+            Ok(Some(count)) => {
                 let table = Table::open(&folder).unwrap();
                 *rows.entry(table.descriptor().version).or_insert(0) += count;
                 tables += 1;
@@ -199,30 +165,6 @@ fn every_row_is_what_sstabledump_says() {
         "{} tables differ: {failures:?}",
         failures.len()
     );
-}
-
-#[test]
-fn counters_are_their_totals() {
-    for folder in support::tables() {
-        if !folder.to_string_lossy().contains("/counters-") {
-            continue;
-        }
-        let table = Table::open(&folder).unwrap();
-        let mut found = Vec::new();
-        for partition in dumped(&table, Lines::Partitions) {
-            for row in partition.get("rows").unwrap().list() {
-                for cell in row.get("cells").unwrap().list() {
-                    if let (Some(Json::String(name)), Some(Json::Number(value))) =
-                        (cell.get("name"), cell.get("value"))
-                    {
-                        found.push(format!("{name}={value}"));
-                    }
-                }
-            }
-        }
-        found.sort();
-        assert_eq!(found, ["m=-1", "m=0", "n=1", "n=3", "s=-1", "s=-1", "s=-1"]);
-    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The committed SSTables, and JSON that keeps its numbers as they are written.
 
+#![allow(dead_code, reason = "each test uses parts of it")]
+
 use std::path::{Path, PathBuf};
 
 pub(crate) mod json;
