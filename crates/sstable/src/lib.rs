@@ -15,8 +15,8 @@
 //!   a [`SstableError`] with the file and the offset: never a panic, and never a shorter answer.
 //! - Memory is one chunk and one row, however wide the partition and however large the file.
 //!
-//! A file is read as it is: nothing is merged, expired or purged here, and tombstones of every level come out
-//! as they stand. Which of several files wins is `merge`'s job, of the crate that exports.
+//! A file is read as it is: tombstones of every level and what has expired come out as they stand. What a
+//! client sees of several files is [`merge`]'s job.
 
 pub mod components;
 pub mod cql;
@@ -33,6 +33,7 @@ mod chunks;
 mod compare;
 mod compression;
 mod decode;
+mod fields;
 mod input;
 mod json;
 mod marshal;

@@ -9,8 +9,8 @@ use bytes::Bytes;
 
 use crate::components::{Component, Components};
 use crate::cql::{Column, CqlType, EncodingBase, Schema};
-use crate::decode;
 use crate::error::{Result, SstableError};
+use crate::fields;
 use crate::input::{Cursor, Input, Space};
 use crate::marshal;
 use crate::version::Version;
@@ -248,7 +248,7 @@ fn counts(cursor: &mut Cursor, file: &Arc<str>, version: Version) -> Result<Stat
         for _ in ["start", "end"] {
             let _kind = cursor.u8()?;
             let size = usize::from(cursor.u16()?);
-            decode::clustering(cursor, &types, size)?;
+            fields::clustering(cursor, &types, size)?;
         }
     } else {
         for _ in ["smallest", "largest"] {
