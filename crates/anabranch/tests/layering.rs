@@ -37,6 +37,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "anabranch-proto",
             "anabranch-runtime",
             "anabranch-server",
+            "anabranch-sstable",
             "anabranch-storage",
         ],
     ),

@@ -32,7 +32,7 @@ pub fn run(path: &Path, out: &mut dyn Write) -> Result<()> {
 /// Describes one SSTable.
 pub fn write(table: &Table, out: &mut dyn Write) -> Result<()> {
     for (name, value) in facts(table)? {
-        line(out, &format!("{name:<24}{value}"))?;
+        line(out, &format!("{name:<26}{value}"))?;
     }
     Ok(())
 }
