@@ -32,6 +32,7 @@ Events
 Operate
   namespace    Create, list, show, change, delete, seal and block
   slices       Time slices of a namespace
+  sstable      What Cassandra's files hold, without Cassandra
   bench        What a server does on this machine, beside what the machine can do
 
 Look up
@@ -113,6 +114,9 @@ pub(crate) enum Command {
         /// The namespace
         namespace: String,
     },
+    /// Dump or describe SSTables: formats nb, oa and da, without Cassandra
+    #[command(subcommand, arg_required_else_help = true)]
+    Sstable(Sstable),
     /// Put a server of its own under load, and print what it did beside the floors of this machine
     ///
     /// Starts a server in a new folder, writes and reads for about two minutes, checks every page, and removes the folder.
@@ -202,6 +206,39 @@ pub(crate) enum Config {
         #[command(flatten)]
         settings: SettingsArgs,
     },
+}
+
+/// What to do with SSTables.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Sstable {
+    /// Write partitions, rows and tombstones as NDJSON, in the manner of sstabledump
+    ///
+    /// Every checksum, length and count is checked. When something is damaged, the lines before it are written, the damage is
+    /// named with file and offset, and the exit code is 1.
+    Dump {
+        /// An SSTable's Data.db, or a folder of SSTables
+        path: PathBuf,
+        /// What a line holds
+        #[arg(long, value_name = "WHAT", default_value = "partitions")]
+        lines: SstableLines,
+        /// Times as numbers, in microseconds or seconds
+        #[arg(long)]
+        raw_times: bool,
+    },
+    /// Print counts, bounds, compression and schema
+    Stat {
+        /// An SSTable's Data.db, or a folder of SSTables
+        path: PathBuf,
+    },
+}
+
+/// What a line of `sstable dump` holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum SstableLines {
+    /// A whole partition.
+    Partitions,
+    /// A row, or a bound of a range tombstone.
+    Rows,
 }
 
 /// Flags of `write`.

@@ -13,6 +13,7 @@ mod read;
 mod search;
 mod serve;
 mod slices;
+mod sstable;
 mod status;
 mod write;
 
@@ -94,6 +95,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Aggregate(aggregate) => aggregate::run(&session, aggregate).await,
         Command::Namespace(namespace) => namespace::run(&session, namespace).await,
         Command::Slices { namespace } => slices::run(&session, &namespace).await,
+        Command::Sstable(sstable) => sstable::run(&session, sstable),
         Command::Bench(bench) => bench::run(&session, bench).await,
         Command::Errors { reason } => errors::run(&session, reason.as_deref()),
         Command::ExitCodes => exit_codes(&session),

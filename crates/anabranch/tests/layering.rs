@@ -8,6 +8,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("anabranch-model", &[]),
     ("anabranch-runtime", &[]),
     ("anabranch-proto", &[]),
+    ("anabranch-sstable", &[]),
     ("anabranch-storage", &["anabranch-model", "anabranch-runtime"]),
     (
         "anabranch-server",
@@ -36,6 +37,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "anabranch-proto",
             "anabranch-runtime",
             "anabranch-server",
+            "anabranch-sstable",
             "anabranch-storage",
         ],
     ),
@@ -52,6 +54,7 @@ const PURE: &[(&str, &[&str])] = &[
     ("anabranch-model", &["tokio", "tonic", "prost", "rand"]),
     ("anabranch-storage", &["tonic", "prost", "axum"]),
     ("anabranch-runtime", &["tonic", "prost", "axum"]),
+    ("anabranch-sstable", &["tokio", "tonic", "prost", "rand"]),
 ];
 
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
