@@ -1,5 +1,7 @@
 //! Who may use whom, checked from `cargo metadata`: what is not listed here is absent on purpose.
 
+#![expect(clippy::unwrap_used, reason = "a test panics when it fails")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
