@@ -24,7 +24,7 @@ pub(crate) async fn run(session: &Session, demo: Demo) -> Result<(), Failure> {
         return Err(Failure::usage("--scale: use a number above 0 and up to 100"));
     }
     let (settings, _) = load_settings(&demo.settings)?;
-    start_logs("warn")?;
+    start_logs("warn,lsm_tree=off")?;
     let served = start(session.clock.clone(), &settings).await?;
     let url = served.url().to_owned();
     print_line(&format!("listening on {url}"))?;

@@ -55,6 +55,11 @@ const REACHED_BY_UNIT_TESTS: &[(&str, &str, &str)] = &[
         "parts_that_fail_are_named_and_the_others_stay",
     ),
     (
+        "WRITE_QUEUE_FULL",
+        "server/src/write/tests.rs",
+        "a_full_queue_says_so_and_counts_what_it_dropped",
+    ),
+    (
         "TOO_MANY_TIME_SLICES",
         "server/src/slices/tests.rs",
         "a_namespace_can_not_have_slices_without_end",
@@ -567,7 +572,7 @@ fn cases(token: &str) -> Vec<(&'static str, String, Value)> {
             json!({"namespace": "any", "timeSeriesId": "blocked"}),
         ),
         (
-            "WRITE_QUEUE_FULL",
+            "FIELD_TOO_LARGE",
             events("WriteEventRecords"),
             // 90,000 bytes in a queue of 65,536.
             merged(

@@ -324,15 +324,15 @@ fn full(
     capacity: u64,
     coalesce: Duration,
 ) -> ServiceError {
-    let message = if bytes as u64 > capacity {
-        format!(
-            "queue of namespace `{namespace}` takes {capacity} bytes, the request has {bytes}: send less at once"
-        )
-    } else {
-        format!(
-            "queue of namespace `{namespace}` holds {held} of {capacity} bytes and has no room for {bytes} more"
-        )
-    };
+    if bytes as u64 > capacity {
+        let problem = format!(
+            "has {bytes} bytes, the queue of namespace `{namespace}` takes {capacity}: send less at once"
+        );
+        return ServiceError::of_field(Reason::FieldTooLarge, "events", problem);
+    }
+    let message = format!(
+        "queue of namespace `{namespace}` holds {held} of {capacity} bytes and has no room for {bytes} more"
+    );
     ServiceError::new(Reason::WriteQueueFull, message)
         .with("namespace", namespace)
         .with("capacityBytes", capacity)

@@ -1,6 +1,7 @@
 //! `errors`: the catalogue of errors, which every server of this version answers with.
 
 use anabranch_server::errors::{Entry, Reason};
+use anabranch_server::http::code_name;
 use serde_json::json;
 
 use super::{Session, print_sheet};
@@ -29,7 +30,7 @@ fn one(session: &Session, reason: &str) -> Result<(), Failure> {
         field("reason", entry.reason),
         field("means", entry.summary),
         field("fix", entry.fix),
-        field("code", &format!("{:?}, HTTP {}", entry.code, entry.http)),
+        field("code", &format!("{}, HTTP {}", code_name(entry.code), entry.http)),
         field("detail", &format!("{:?}", entry.detail)),
         field("for example", entry.example),
     ];
@@ -56,7 +57,7 @@ fn all(session: &Session) -> Result<(), Failure> {
         let entry = reason.entry();
         let cells = vec![
             entry.reason.to_owned(),
-            format!("{:?}", entry.code),
+            code_name(entry.code).to_owned(),
             entry.http.to_string(),
             entry.summary.to_owned(),
         ];
@@ -68,7 +69,7 @@ fn all(session: &Session) -> Result<(), Failure> {
 fn json_of(entry: &Entry) -> serde_json::Value {
     json!({
         "reason": entry.reason,
-        "code": format!("{:?}", entry.code),
+        "code": code_name(entry.code),
         "http": entry.http,
         "detail": format!("{:?}", entry.detail),
         "retryAfterMs": entry.retry_after_ms,

@@ -1,6 +1,7 @@
 //! The compaction thread: merges the runs of one table after the other.
 
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::error::{EngineError, fatal};
@@ -30,7 +31,11 @@ fn next(store: &Store) -> Option<std::sync::Arc<Table>> {
         .compact_wanted
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
-    wanted.retain(|id| tables.contains_key(id));
+    wanted.retain(|id| {
+        tables
+            .get(id)
+            .is_some_and(|table| !table.damaged.load(Ordering::Acquire))
+    });
     let id = *wanted
         .iter()
         .max_by_key(|id| tables.get(id).map(|t| t.tree.l0_runs()))?;
@@ -51,18 +56,27 @@ fn compact(store: &Store, table: &Table) {
             }
             Ok(false) => return,
             Err(source) => {
-                let path = table
-                    .tree
-                    .find_damage()
+                let damaged = table.tree.find_damage();
+                let path = damaged
+                    .clone()
                     .unwrap_or_else(|| table.tree.folder().to_path_buf());
-                fatal(
-                    "compact",
-                    &EngineError::Tree {
-                        table: table.name.clone(),
-                        path,
-                        source,
-                    },
+                let error = EngineError::Tree {
+                    table: table.name.clone(),
+                    path,
+                    source,
+                };
+                if damaged.is_none() {
+                    fatal("compact", &error);
+                }
+                // Damage that was there before is no failure of writing: the table stays as it is, reads of
+                // the damaged file are refused, and everything else is served.
+                table.damaged.store(true, Ordering::Release);
+                let error = anabranch_runtime::error_chain(&error);
+                tracing::error!(
+                    error,
+                    "a damaged table is compacted no more: restore it from a copy"
                 );
+                return;
             }
         }
     }

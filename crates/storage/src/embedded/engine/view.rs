@@ -9,7 +9,7 @@
 //! - K7: readers and the apply thread never free a memtable and never take `lsm-tree`'s version lock. A view
 //!   that was replaced goes to the [`Attic`], and only the background threads take it from there.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -28,6 +28,8 @@ pub(super) struct Table {
     replace: Mutex<()>,
     /// First commit with rows in the active memtable, 0 when it is empty. The log must reach back to it.
     pub(super) first_commit: AtomicU64,
+    /// Set when compaction met a damaged file.
+    pub(super) damaged: AtomicBool,
     /// Snapshots keep the folder locked: their files must not be deleted by the next opener.
     _lock: Arc<FolderLock>,
 }
@@ -51,6 +53,7 @@ impl Table {
             view,
             replace: Mutex::default(),
             first_commit: AtomicU64::new(0),
+            damaged: AtomicBool::new(false),
             _lock: lock,
         }
     }
