@@ -516,12 +516,7 @@ fn a_flipped_bit_is_harmless_or_named() {
         "{} of {total} flips were neither harmless nor named",
         wrong.len()
     );
-    for file in [
-        "store/log/#.seg",
-        "store/log/low",
-        "store/tables",
-        "store/trees/#/tables/#",
-    ] {
+    for file in ["log/#.seg", "log/low", "tables", "trees/#/tables/#"] {
         assert!(
             table.contains_key(file),
             "no file of kind {file} in {:?}",
