@@ -15,6 +15,8 @@ use crate::error::StoreError;
 pub enum TableKind {
     /// The originals, `data_<slice>`.
     Data,
+    /// The targets of splits, `wide_data_<slice>`.
+    Wide,
 }
 
 /// A table: namespace, kind and slice, all validated names.
@@ -32,6 +34,7 @@ impl fmt::Display for TableName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
             TableKind::Data => "data",
+            TableKind::Wide => "wide_data",
         };
         write!(f, "{}.{kind}_{}", self.namespace, self.slice)
     }
