@@ -13,8 +13,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("anabranch-sstable", &[]),
     ("anabranch-storage", &["anabranch-model", "anabranch-runtime"]),
     (
+        "anabranch-catalog",
+        &["anabranch-model", "anabranch-runtime", "anabranch-storage"],
+    ),
+    (
         "anabranch-server",
         &[
+            "anabranch-catalog",
             "anabranch-model",
             "anabranch-proto",
             "anabranch-runtime",
@@ -55,6 +60,7 @@ const OWNED: &[(&str, &str)] = &[
 const PURE: &[(&str, &[&str])] = &[
     ("anabranch-model", &["tokio", "tonic", "prost", "rand"]),
     ("anabranch-storage", &["tonic", "prost", "axum"]),
+    ("anabranch-catalog", &["tonic", "prost", "axum"]),
     ("anabranch-runtime", &["tonic", "prost", "axum"]),
     ("anabranch-sstable", &["tokio", "tonic", "prost", "rand"]),
 ];

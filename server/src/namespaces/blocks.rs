@@ -1,10 +1,10 @@
 //! Blocks and unblocks ids.
 
+use anabranch_catalog::{BlockRecord, Stored};
 use anabranch_model::{NamespaceName, TimeSeriesId};
 use anabranch_storage::{CasOutcome, RecordKey, VersionedRecord};
 
 use super::Namespaces;
-use super::stored::{BlockRecord, Stored};
 use crate::errors::ServiceError;
 
 /// Times that a block is tried again because its record was changed at the same time.

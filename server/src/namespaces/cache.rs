@@ -8,11 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use anabranch_catalog::{LoadedNamespace, NamespaceView};
 use anabranch_model::NamespaceName;
 use arc_swap::ArcSwap;
-
-use super::load::LoadedNamespace;
-use super::view::NamespaceView;
 
 /// A namespace, and when it was read.
 #[derive(Clone, Debug)]

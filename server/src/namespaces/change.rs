@@ -6,12 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anabranch_catalog::{LoadedNamespace, NamespaceRecord, Stored};
 use anabranch_model::{EventTime, NamespaceName, NamespaceSettings};
 use anabranch_runtime::Clock;
 use anabranch_storage::{CasOutcome, RecordKey, VersionedRecord};
 
-use super::load::LoadedNamespace;
-use super::stored::{NamespaceRecord, Stored};
 use super::{NamespaceInfo, Namespaces};
 use crate::errors::{Reason, ServiceError};
 

@@ -16,13 +16,12 @@
 mod blocks;
 mod cache;
 mod change;
-pub(crate) mod load;
-pub(crate) mod stored;
-pub mod view;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use anabranch_catalog::LoadedNamespace;
+pub use anabranch_catalog::NamespaceView;
 use anabranch_model::{EventTime, NamespaceName, NamespaceSettings};
 use anabranch_runtime::telemetry::Metrics;
 use anabranch_runtime::{Clock, Tasks};
@@ -33,8 +32,6 @@ use tracing::warn;
 
 use self::cache::{Cache, Cached};
 pub(crate) use self::change::check_settings;
-use self::load::LoadedNamespace;
-pub use self::view::NamespaceView;
 use crate::errors::{Reason, ServiceError};
 
 /// How settings reach this server.
@@ -222,7 +219,7 @@ impl Namespaces {
 
     /// Reads every namespace again.
     pub(crate) async fn refresh(&self) -> Result<(), ServiceError> {
-        let mut names = load::names(&*self.0.records).await?;
+        let mut names = anabranch_catalog::names(&*self.0.records).await?;
         names.extend(self.0.cache.all().keys().cloned());
         names.sort();
         names.dedup();
@@ -305,7 +302,7 @@ impl Namespaces {
             let changes = cache.changes(name);
             let read_at = clock.elapsed();
             let known = cache.get(name).map(|cached| cached.loaded);
-            let cached = load::load(&**records, name, known.as_deref())
+            let cached = anabranch_catalog::load(&**records, name, known.as_deref())
                 .await?
                 .map(|loaded| Cached {
                     view: Arc::new(loaded.view()),

@@ -313,7 +313,7 @@ impl Asked<'_> {
 struct ByPartition {
     fetch: Arc<Fetch>,
     slices: VecDeque<Arc<Slice>>,
-    blocked: Arc<BTreeMap<TimeSeriesId, crate::namespaces::view::Block>>,
+    blocked: Arc<BTreeMap<TimeSeriesId, anabranch_catalog::Block>>,
     interval: TimeInterval,
     direction: Direction,
     resume: Option<Resume>,

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use anabranch_catalog::{Creation, LoadedNamespace, SliceRecord, Stored};
 use anabranch_model::{EventTime, NamespaceName, TimeSlice};
 use anabranch_storage::{CasOutcome, RecordKey, VersionedRecord};
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -12,8 +13,6 @@ use tracing::info;
 
 use super::{Keeping, data_table, tiling};
 use crate::errors::{Reason, ServiceError};
-use crate::namespaces::load::LoadedNamespace;
-use crate::namespaces::stored::{Creation, SliceRecord, Stored};
 
 /// How often another keeper's progress is looked at.
 const WATCH_INTERVAL: Duration = Duration::from_millis(50);

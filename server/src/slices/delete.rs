@@ -3,12 +3,12 @@
 //! Stopped anywhere, the keeper finds the mark and goes on. The mark is the first step and the record
 //! the last, so that a namespace of the same name can only be made when nothing of this one is left.
 
-use anabranch_model::NamespaceName;
+use anabranch_catalog::LoadedNamespace;
+use anabranch_model::{EventTime, NamespaceName};
 use anabranch_storage::{RecordKey, RecordPrefix};
 
 use super::{Keeping, Request, SliceKeeper, data_table};
 use crate::errors::ServiceError;
-use crate::namespaces::load;
 
 impl SliceKeeper {
     /// Deletes a namespace with every event in it.
@@ -36,11 +36,7 @@ impl SliceKeeper {
 }
 
 impl Keeping {
-    async fn mark(
-        &self,
-        loaded: &load::LoadedNamespace,
-        now: anabranch_model::EventTime,
-    ) -> Result<(), ServiceError> {
+    async fn mark(&self, loaded: &LoadedNamespace, now: EventTime) -> Result<(), ServiceError> {
         let marked = self
             .namespaces
             .store_change(loaded, |record| {
@@ -77,7 +73,7 @@ impl Keeping {
             RecordPrefix::BlockedIds(namespace.clone()),
         ];
         for prefix in prefixes {
-            for (key, record) in load::list(&*self.store.records, prefix).await? {
+            for (key, record) in anabranch_catalog::list(&*self.store.records, prefix).await? {
                 debug_assert!(!matches!(key, RecordKey::Namespace { .. }));
                 // A conflict means that somebody else who finishes this deletion was first.
                 self.store

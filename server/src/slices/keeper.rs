@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anabranch_catalog::LoadedNamespace;
 use anabranch_model::{EventTime, NamespaceName};
 use anabranch_runtime::Clock;
 use tokio::sync::{mpsc, oneshot};
@@ -14,7 +15,6 @@ use tracing::warn;
 
 use super::{Keeping, Request};
 use crate::errors::ServiceError;
-use crate::namespaces::load::LoadedNamespace;
 
 /// Requests that are gathered into one round.
 const ROUND_MAX: usize = 1_024;

@@ -25,6 +25,7 @@ pub mod tiling;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anabranch_catalog::{SliceRecord, Stored};
 use anabranch_model::{EventTime, NamespaceName};
 use anabranch_runtime::telemetry::Metrics;
 use anabranch_runtime::{Clock, Randomness, Tasks};
@@ -34,7 +35,6 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::errors::{Reason, ServiceError};
 use crate::namespaces::Namespaces;
-use crate::namespaces::stored::{SliceRecord, Stored};
 use crate::write::InFlight;
 
 pub use self::seal::SealedSlices;

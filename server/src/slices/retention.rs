@@ -4,12 +4,11 @@
 //! request under way has ended, and only then the table goes. The record stays, so that its name and
 //! its time are never used again.
 
+use anabranch_catalog::{LoadedNamespace, LoadedSlice, SliceRecord};
 use anabranch_model::{EventTime, SliceState};
 
 use super::{Keeping, data_table};
 use crate::errors::ServiceError;
-use crate::namespaces::load::{LoadedNamespace, LoadedSlice};
-use crate::namespaces::stored::SliceRecord;
 
 /// What retention asks of a slice now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

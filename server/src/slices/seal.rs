@@ -10,11 +10,11 @@
 
 use std::time::Duration;
 
+use anabranch_catalog::LoadedNamespace;
 use anabranch_model::{EventTime, NamespaceName, NamespaceSettings, SliceState, TimeInterval, TimeSlice};
 
 use super::{Keeping, SliceKeeper};
 use crate::errors::ServiceError;
-use crate::namespaces::load::LoadedNamespace;
 use crate::namespaces::{NamespaceInfo, Namespaces};
 
 /// How far the clocks of servers may be apart when it is decided which slices a raised limit opens.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use anabranch_catalog::Block;
 use anabranch_model::{EventRecord, EventTime, NamespaceName, SliceName};
 
 use crate::errors::{Reason, ServiceError};
-use crate::namespaces::view::Block;
 
 /// Most refused events that an error names.
 pub(super) const NAMED_MAX: usize = 100;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use anabranch_catalog::Block;
 use anabranch_model::query::{BooleanOperator, SearchQuery};
 use anabranch_model::{Direction, EventRecord, TimeInterval};
 use proptest::prelude::*;
@@ -12,7 +13,6 @@ use super::support::{World, bytes, item_key, record, run, series, time};
 use super::walks::{bounds, direction, events, layout};
 use crate::context::{PartialReason, RecordOrder};
 use crate::errors::{Reason, ServiceError};
-use crate::namespaces::view::Block;
 use crate::read::request::{EventPage, Latency, Paging, SearchRequest};
 
 pub(super) fn ids(names: &[&str]) -> SearchQuery {

@@ -241,6 +241,7 @@ impl World {
             name: NamespaceName::new("ns").unwrap(),
             settings: NamespaceSettings::default(),
             version: 1,
+            incarnation: 1,
             slices: Arc::new(slices),
             blocked: Arc::default(),
             sealed_before: None,

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use anabranch_catalog::Block;
 use anabranch_model::query::EventFilter;
 use anabranch_model::{Direction, EventRecord, TimeInterval};
 use proptest::prelude::*;
@@ -12,7 +13,6 @@ use super::support::{
 };
 use crate::context::PartialReason;
 use crate::errors::Reason;
-use crate::namespaces::view::Block;
 use crate::read::request::PAGE_BYTES;
 
 /// Where events may lie, and how.

@@ -7,15 +7,14 @@
 //!   from there into the slice's own, and never changed.
 
 use anabranch_model::{EventTime, NamespaceSettings, TimeSlice};
+use anabranch_storage::StoreError;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::errors::{Reason, ServiceError};
-
 /// A namespace.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct NamespaceRecord {
+pub struct NamespaceRecord {
     /// What it is set to.
     pub settings: NamespaceSettings,
     /// Grows when `settings` change; the record's own version also moves for the other fields.
@@ -42,7 +41,7 @@ pub(crate) struct NamespaceRecord {
 
 /// Slices that are being made: stored before their tables, so that two servers never cut one time twice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Creation {
+pub struct Creation {
     /// The keeper that makes them.
     pub owner: u64,
     /// Since when; another keeper takes over when this is long ago.
@@ -53,7 +52,7 @@ pub(crate) struct Creation {
 
 /// A time slice. Stored after its table is there, and kept after the table is gone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct SliceRecord {
+pub struct SliceRecord {
     /// The slice. Its `sealed_before` is not stored here: it follows from the namespace's.
     pub slice: TimeSlice,
     /// [`NamespaceRecord::incarnation`] of the namespace that it belongs to.
@@ -65,7 +64,7 @@ pub(crate) struct SliceRecord {
 
 /// An id that is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct BlockRecord {
+pub struct BlockRecord {
     /// What the operator gave as the reason.
     pub reason: String,
     /// When it was blocked.
@@ -81,27 +80,35 @@ enum Versioned<T> {
 }
 
 /// A record that can be stored.
-pub(crate) trait Stored: Clone + Serialize + DeserializeOwned {
+pub trait Stored: Clone + Serialize + DeserializeOwned {
     /// What it is, in an error.
     const WHAT: &'static str;
 
     /// The record's bytes.
-    fn encode(&self) -> Result<Bytes, ServiceError> {
+    ///
+    /// # Errors
+    /// `Corrupt` when it can not be written as JSON.
+    fn encode(&self) -> Result<Bytes, StoreError> {
         serde_json::to_vec(&Versioned::V1(self.clone()))
             .map(Bytes::from)
-            .map_err(|error| Self::damaged(&error))
+            .map_err(|error| damaged(Self::WHAT, &error))
     }
 
     /// The record of stored bytes, of any version.
-    fn decode(bytes: &[u8]) -> Result<Self, ServiceError> {
-        let Versioned::V1(record) = serde_json::from_slice(bytes).map_err(|error| Self::damaged(&error))?;
+    ///
+    /// # Errors
+    /// `Corrupt` for bytes that can not be what this program wrote.
+    fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
+        let Versioned::V1(record) =
+            serde_json::from_slice(bytes).map_err(|error| damaged(Self::WHAT, &error))?;
         Ok(record)
     }
+}
 
-    /// The error for bytes that can not be what this program wrote.
-    fn damaged(error: &serde_json::Error) -> ServiceError {
-        let problem = format!("{} can not be read: {error}", Self::WHAT);
-        ServiceError::new(Reason::StoreCorrupt, problem.clone()).with("problem", problem)
+fn damaged(what: &str, error: &serde_json::Error) -> StoreError {
+    StoreError::Corrupt {
+        what: what.to_owned(),
+        reason: error.to_string(),
     }
 }
 

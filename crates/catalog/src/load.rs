@@ -8,18 +8,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use anabranch_model::{NamespaceName, SliceName, TimeSeriesId, TimeSlice};
-use anabranch_storage::{RecordKey, RecordPrefix, RecordStore, VersionedRecord};
+use anabranch_storage::{RecordKey, RecordPrefix, RecordStore, StoreError, VersionedRecord};
 
-use super::stored::{BlockRecord, NamespaceRecord, SliceRecord, Stored};
-use super::view::{Block, NamespaceView};
-use crate::errors::ServiceError;
+use crate::stored::{BlockRecord, NamespaceRecord, SliceRecord, Stored};
+use crate::view::{Block, NamespaceView};
 
 /// Records asked for at once.
 const LIST_MAX: usize = 1_000;
 
 /// A namespace as its records stood, with the versions to change them by.
 #[derive(Clone, Debug)]
-pub(crate) struct LoadedNamespace {
+pub struct LoadedNamespace {
     /// Its name.
     pub name: NamespaceName,
     /// Its record.
@@ -34,7 +33,7 @@ pub(crate) struct LoadedNamespace {
 
 /// A slice's record and its version.
 #[derive(Clone, Debug)]
-pub(crate) struct LoadedSlice {
+pub struct LoadedSlice {
     /// The record.
     pub record: SliceRecord,
     /// Its version.
@@ -43,7 +42,7 @@ pub(crate) struct LoadedSlice {
 
 impl LoadedNamespace {
     /// Slices that were cut and have no record yet.
-    pub(crate) fn unfinished(&self) -> Vec<TimeSlice> {
+    pub fn unfinished(&self) -> Vec<TimeSlice> {
         let made: BTreeSet<&SliceName> = self.slices.iter().map(|slice| &slice.record.slice.name).collect();
         let creating = self.record.creating.iter().flat_map(|creation| &creation.slices);
         creating
@@ -53,7 +52,7 @@ impl LoadedNamespace {
     }
 
     /// As requests see it.
-    pub(crate) fn view(&self) -> NamespaceView {
+    pub fn view(&self) -> NamespaceView {
         let sealed_before = self.record.sealed_before;
         let slices = self.slices.iter().map(|loaded| {
             let mut slice = loaded.record.slice.clone();
@@ -66,6 +65,7 @@ impl LoadedNamespace {
             name: self.name.clone(),
             settings: self.record.settings.clone(),
             version: self.version,
+            incarnation: self.record.incarnation,
             sealed_before,
             slices: Arc::new(slices.collect()),
             blocked: self.blocked.clone(),
@@ -75,11 +75,14 @@ impl LoadedNamespace {
 
 /// The namespace of a name; `None` when there is none. Slices that are as they were `known` to be are
 /// not decoded again: most never change, and all are listed every second.
-pub(crate) async fn load(
+///
+/// # Errors
+/// Those of the store; `Corrupt` when one of the records can not be read.
+pub async fn load(
     records: &dyn RecordStore,
     name: &NamespaceName,
     known: Option<&LoadedNamespace>,
-) -> Result<Option<LoadedNamespace>, ServiceError> {
+) -> Result<Option<LoadedNamespace>, StoreError> {
     let key = RecordKey::Namespace {
         namespace: name.clone(),
     };
@@ -136,7 +139,10 @@ pub(crate) async fn load(
 }
 
 /// The names of all namespaces.
-pub(crate) async fn names(records: &dyn RecordStore) -> Result<Vec<NamespaceName>, ServiceError> {
+///
+/// # Errors
+/// Those of the store.
+pub async fn names(records: &dyn RecordStore) -> Result<Vec<NamespaceName>, StoreError> {
     let found = list(records, RecordPrefix::Namespaces).await?.into_iter();
     Ok(found
         .filter_map(|(key, _)| match key {
@@ -147,10 +153,13 @@ pub(crate) async fn names(records: &dyn RecordStore) -> Result<Vec<NamespaceName
 }
 
 /// Every record of a prefix.
-pub(crate) async fn list(
+///
+/// # Errors
+/// Those of the store.
+pub async fn list(
     records: &dyn RecordStore,
     prefix: RecordPrefix,
-) -> Result<Vec<(RecordKey, VersionedRecord)>, ServiceError> {
+) -> Result<Vec<(RecordKey, VersionedRecord)>, StoreError> {
     let mut all: Vec<(RecordKey, VersionedRecord)> = Vec::new();
     loop {
         let after = all.last().map(|(key, _)| key.clone());

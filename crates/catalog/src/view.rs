@@ -25,6 +25,8 @@ pub struct NamespaceView {
     pub settings: NamespaceSettings,
     /// Version of the settings' record.
     pub version: u64,
+    /// Tells apart namespaces that had the same name one after the other.
+    pub incarnation: u64,
     /// No event before this is accepted any more, whether its time has a slice or not. The slices'
     /// own `sealed_before` follow from it.
     pub sealed_before: Option<EventTime>,

@@ -1,0 +1,23 @@
+//! What namespaces and their slices are stored as, and how a whole namespace is read.
+//!
+//! ```text
+//! records ─▶ load ─▶ LoadedNamespace ─▶ NamespaceView
+//!            as they stood, with the     as one request sees it
+//!            versions to change them by
+//! ```
+//!
+//! Whoever decides anything on a namespace reads it through here, so that all decide on the same thing:
+//! the server that writes into it, and the workers that split what it wrote.
+//!
+//! - W2: what a slice is divided by is stored once and never changed ([`stored`]).
+//! - W3: a reader that sees a setting sees the slices' epochs that were stored before it ([`load`]).
+//!
+//! Caches, and who may change what, are the server's.
+
+pub mod load;
+pub mod stored;
+pub mod view;
+
+pub use load::{LoadedNamespace, LoadedSlice, list, load, names};
+pub use stored::{BlockRecord, Creation, NamespaceRecord, SliceRecord, Stored};
+pub use view::{Block, NamespaceView};
