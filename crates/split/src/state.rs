@@ -205,7 +205,7 @@ pub enum Step {
 }
 
 /// A step that a record does not allow.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("a split in state {from} does not take the step {step}: {why}")]
 pub struct IllegalStep {
     /// The record's state.

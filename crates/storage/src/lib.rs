@@ -23,6 +23,7 @@ pub mod keys;
 pub mod memory;
 pub mod open;
 pub mod records;
+pub mod splits;
 
 pub use error::{ErrorKind, StoreError};
 pub use events::{
@@ -32,3 +33,4 @@ pub use events::{
 pub use keys::{SPLIT_SHARDS, split_shard};
 pub use open::{Store, StoreStatus};
 pub use records::{CasOutcome, RecordKey, RecordPrefix, RecordStore, VersionedRecord};
+pub use splits::{Moved, SplitRecords, SplitSlot, StoredSplit};
