@@ -99,11 +99,7 @@ impl Raw {
         };
         keys::put_event(&mut key, &event);
         keys::put_item_key(&mut key, &ItemKey::new(data::ITEM_KEY)?);
-        Ok(Row {
-            table: self.table,
-            key: Bytes::from(key),
-            value: rows::encode(payload),
-        })
+        Ok(Row::put(self.table, key, rows::encode(payload)))
     }
 
     /// Writes the events of a wide id.
@@ -177,7 +173,7 @@ impl Raw {
 /// Bytes of the row of a written event, for a bare log.
 pub(crate) fn write_row_bytes(raw: &Raw, seed: u64) -> Result<usize> {
     let rows = raw.batch(seed, 0, 1)?;
-    Ok(rows.iter().map(|row| row.key.len() + row.value.len()).sum())
+    Ok(rows.iter().map(Row::bytes).sum())
 }
 
 fn prefix(id: &str) -> Result<Vec<u8>> {

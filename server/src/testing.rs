@@ -297,6 +297,12 @@ impl EventStore for Faults {
         }
     }
 
+    async fn delete_partition(&self, table: &TableName, partition: &PartitionKey) -> Result<(), StoreError> {
+        tokio::task::yield_now().await;
+        self.note(format!("delete {table} {partition}"));
+        self.store.delete_partition(table, partition).await
+    }
+
     async fn scan(&self, request: &ScanRequest) -> Result<ScanPage, StoreError> {
         self.store.scan(request).await
     }

@@ -31,7 +31,6 @@ use std::time::{Duration, Instant};
 
 use anabranch_proto::timeseries::v1 as wire;
 use anabranch_storage::embedded::engine::{Engine, EngineError, EngineOptions, Row};
-use bytes::Bytes;
 use harness::made::{Dice, Maker, check_order, mix};
 use harness::{Server, Started};
 
@@ -88,11 +87,9 @@ fn build(folder: &Path, close: bool) {
             // Flush and compaction come to rest; what follows is in the log alone.
             std::thread::sleep(Duration::from_secs(2));
         }
-        let rows = commit.into_iter().map(|(table, key, value)| Row {
-            table: ids[table],
-            key: Bytes::from(key),
-            value: Bytes::from(value),
-        });
+        let rows = commit
+            .into_iter()
+            .map(|(table, key, value)| Row::put(ids[table], key, value));
         engine.commit_blocking(rows.collect()).unwrap();
     }
     if close {

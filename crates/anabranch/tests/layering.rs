@@ -11,7 +11,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("anabranch-runtime", &[]),
     ("anabranch-proto", &[]),
     ("anabranch-sstable", &[]),
-    ("anabranch-storage", &["anabranch-model", "anabranch-runtime"]),
+    ("anabranch-split", &["anabranch-model"]),
+    (
+        "anabranch-storage",
+        &["anabranch-model", "anabranch-runtime", "anabranch-split"],
+    ),
     (
         "anabranch-catalog",
         &["anabranch-model", "anabranch-runtime", "anabranch-storage"],
@@ -19,10 +23,57 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "anabranch-server",
         &[
+            "anabranch-bus",
             "anabranch-catalog",
             "anabranch-model",
             "anabranch-proto",
             "anabranch-runtime",
+            "anabranch-split",
+            "anabranch-storage",
+        ],
+    ),
+    (
+        "anabranch-bus",
+        &[
+            "anabranch-model",
+            "anabranch-proto",
+            "anabranch-runtime",
+            "anabranch-split",
+            "anabranch-storage",
+        ],
+    ),
+    (
+        "anabranch-planner",
+        &[
+            "anabranch-bus",
+            "anabranch-catalog",
+            "anabranch-model",
+            "anabranch-runtime",
+            "anabranch-split",
+            "anabranch-storage",
+        ],
+    ),
+    (
+        "anabranch-splitter",
+        &[
+            "anabranch-catalog",
+            "anabranch-model",
+            "anabranch-runtime",
+            "anabranch-split",
+            "anabranch-storage",
+        ],
+    ),
+    (
+        "anabranch-simulation",
+        &[
+            "anabranch-bus",
+            "anabranch-catalog",
+            "anabranch-model",
+            "anabranch-planner",
+            "anabranch-runtime",
+            "anabranch-server",
+            "anabranch-split",
+            "anabranch-splitter",
             "anabranch-storage",
         ],
     ),
@@ -39,11 +90,16 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "anabranch",
         &[
+            "anabranch-bus",
+            "anabranch-catalog",
             "anabranch-loadtest",
             "anabranch-model",
+            "anabranch-planner",
             "anabranch-proto",
             "anabranch-runtime",
             "anabranch-server",
+            "anabranch-split",
+            "anabranch-splitter",
             "anabranch-sstable",
             "anabranch-storage",
         ],
@@ -59,6 +115,7 @@ const OWNED: &[(&str, &str)] = &[
 /// Crates that must not know of the wire or the network.
 const PURE: &[(&str, &[&str])] = &[
     ("anabranch-model", &["tokio", "tonic", "prost", "rand"]),
+    ("anabranch-split", &["tokio", "tonic", "prost", "rand", "tracing"]),
     ("anabranch-storage", &["tonic", "prost", "axum"]),
     ("anabranch-catalog", &["tonic", "prost", "axum"]),
     ("anabranch-runtime", &["tonic", "prost", "axum"]),

@@ -216,7 +216,7 @@ fn engine_sink(engine: &Engine) -> Sink {
     Arc::new(move |batch, done| {
         let rows = batch
             .into_iter()
-            .map(|(key, value)| Row { table, key, value })
+            .map(|(key, value)| Row::put(table, key, value))
             .collect();
         engine.write(rows, move |result| {
             result.unwrap();

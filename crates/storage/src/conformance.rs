@@ -3,6 +3,9 @@
 //!
 //! A check takes a fresh [`Subject`]; a backend's test calls [`run`] with a way to make one.
 
+mod deletes;
+mod records;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -15,7 +18,7 @@ use bytes::Bytes;
 
 use crate::error::ErrorKind;
 use crate::events::{EventBounds, EventStore, PartitionAppend, ScanEnd, ScanRequest, TableKind, TableName};
-use crate::records::{CasOutcome, RecordKey, RecordPrefix, RecordStore, VersionedRecord};
+use crate::records::RecordStore;
 
 /// A store under test, with nothing in it.
 #[derive(Debug)]
@@ -41,9 +44,14 @@ pub async fn run<F: Future<Output = Subject>>(make: impl Fn() -> F) {
     buckets_are_found_in_both_directions(make().await).await;
     partitions_are_listed_once_in_a_fixed_order(make().await).await;
     dropped_tables_are_gone_and_come_back_empty(make().await).await;
-    records_change_only_from_the_expected_version(make().await).await;
-    one_of_many_racing_changes_wins(make().await).await;
-    records_are_listed_by_prefix(make().await).await;
+    deletes::a_deleted_partition_is_empty_and_takes_appends(make().await).await;
+    deletes::deleting_removes_one_partition_and_no_more(make().await).await;
+    deletes::deleting_nothing_changes_nothing(make().await).await;
+    deletes::tables_of_two_kinds_do_not_mix(make().await).await;
+    records::records_change_only_from_the_expected_version(make().await).await;
+    records::one_of_many_racing_changes_wins(make().await).await;
+    records::records_are_listed_by_prefix(make().await).await;
+    records::split_records_are_listed_by_prefix(make().await).await;
     hostile_text_is_only_text(make().await).await;
 }
 
@@ -467,122 +475,6 @@ async fn dropped_tables_are_gone_and_come_back_empty(subject: Subject) {
     assert_eq!(listed.err().map(|error| error.kind()), Some(ErrorKind::NotFound));
     with_table(&subject).await;
     assert_eq!(all(&subject, scan(&table, &at, Direction::Ascending)).await, []);
-}
-
-fn namespace_record(n: &str) -> RecordKey {
-    RecordKey::Namespace {
-        namespace: name(NamespaceName::new(n)),
-    }
-}
-
-async fn set(subject: &Subject, key: &RecordKey, expected: u64, value: Option<&str>) -> CasOutcome {
-    let value = value.map(|text| Bytes::copy_from_slice(text.as_bytes()));
-    let outcome = subject.records.compare_and_set(key, expected, value).await;
-    outcome.unwrap_or_else(|error| panic!("compare and set: {error}"))
-}
-
-async fn records_change_only_from_the_expected_version(subject: Subject) {
-    let key = namespace_record("a");
-    let stands = |version, text: Option<&str>| {
-        Some(VersionedRecord {
-            version,
-            value: text.map(|text| Bytes::copy_from_slice(text.as_bytes())),
-        })
-    };
-    assert_eq!(
-        set(&subject, &key, 3, Some("x")).await,
-        CasOutcome::Conflict { current: None }
-    );
-    assert_eq!(
-        set(&subject, &key, 0, Some("x")).await,
-        CasOutcome::Applied { version: 1 }
-    );
-    assert_eq!(
-        set(&subject, &key, 0, Some("y")).await,
-        CasOutcome::Conflict {
-            current: stands(1, Some("x"))
-        }
-    );
-    assert_eq!(
-        set(&subject, &key, 1, Some("")).await,
-        CasOutcome::Applied { version: 2 }
-    );
-    assert_eq!(
-        set(&subject, &key, 2, None).await,
-        CasOutcome::Applied { version: 3 }
-    );
-    let removed = subject
-        .records
-        .get(&key)
-        .await
-        .unwrap_or_else(|error| panic!("get: {error}"));
-    assert_eq!(removed, stands(3, None));
-    assert_eq!(
-        set(&subject, &key, 0, Some("z")).await,
-        CasOutcome::Conflict {
-            current: stands(3, None)
-        }
-    );
-    assert_eq!(
-        set(&subject, &key, 3, Some("z")).await,
-        CasOutcome::Applied { version: 4 }
-    );
-}
-
-async fn one_of_many_racing_changes_wins(subject: Subject) {
-    let key = namespace_record("race");
-    let mut racing = tokio::task::JoinSet::new();
-    for n in 0..16u8 {
-        let (records, key) = (subject.records.clone(), key.clone());
-        racing.spawn(async move { records.compare_and_set(&key, 0, Some(Bytes::from(vec![n]))).await });
-    }
-    let mut won = 0;
-    while let Some(outcome) = racing.join_next().await {
-        let outcome = outcome.unwrap_or_else(|error| panic!("join: {error}"));
-        won += usize::from(matches!(outcome, Ok(CasOutcome::Applied { version: 1 })));
-    }
-    assert_eq!(won, 1);
-}
-
-async fn records_are_listed_by_prefix(subject: Subject) {
-    for text in ["b", "a", "a-b", "ab", "gone"] {
-        set(&subject, &namespace_record(text), 0, Some(text)).await;
-    }
-    set(&subject, &namespace_record("gone"), 1, None).await;
-    for (namespace, slice) in [("a", "20200102"), ("a", "20200101"), ("ab", "20200101")] {
-        let key = RecordKey::TimeSlice {
-            namespace: name(NamespaceName::new(namespace)),
-            slice: name(SliceName::new(slice)),
-        };
-        set(&subject, &key, 0, Some(slice)).await;
-    }
-    for records_max in [1, 2, 100] {
-        let mut found: Vec<RecordKey> = Vec::new();
-        loop {
-            let page = subject
-                .records
-                .list(&RecordPrefix::Namespaces, found.last(), records_max)
-                .await;
-            let page = page.unwrap_or_else(|error| panic!("list: {error}"));
-            assert!(page.len() <= records_max);
-            if page.is_empty() {
-                break;
-            }
-            found.extend(page.into_iter().map(|(key, _)| key));
-        }
-        assert_eq!(found, ["a", "a-b", "ab", "b"].map(namespace_record));
-    }
-    let slices = RecordPrefix::TimeSlices(name(NamespaceName::new("a")));
-    let slices = subject
-        .records
-        .list(&slices, None, 100)
-        .await
-        .unwrap_or_else(|error| panic!("list: {error}"));
-    let values: Vec<_> = slices
-        .into_iter()
-        .filter_map(|(_, record)| record.value)
-        .collect();
-    assert_eq!(values, ["20200101", "20200102"]);
 }
 
 async fn hostile_text_is_only_text(subject: Subject) {

@@ -146,7 +146,8 @@ pub struct ScanPage {
 /// - an error of kind `Unknown` for a part means that it may appear later; none of its events appears
 ///   in part of its items;
 /// - `scan` yields event order, whole events, and says how many bytes it had to read;
-/// - a scan that runs while a page is appended to sees each event wholly or not at all.
+/// - a scan that runs while a page is appended to sees each event wholly or not at all, and one that runs
+///   while a partition is deleted too.
 #[async_trait]
 pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     /// Makes a table; nothing happens if it is there. Called by the one owner of slices.
@@ -157,6 +158,12 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
 
     /// Adds events to partitions. Each part stands for itself.
     async fn append(&self, parts: Vec<PartitionAppend>) -> Result<(), AppendFailure>;
+
+    /// Removes every event of a partition that was there when it was called; nothing happens if there are
+    /// none. When it returns, no later scan sees any of them, and what is appended after is seen. Of an append
+    /// to the partition that runs beside it, some events may go and others stay; after an error, or a crash
+    /// before it returns, some may have gone already: call it again.
+    async fn delete_partition(&self, table: &TableName, partition: &PartitionKey) -> Result<(), StoreError>;
 
     /// Reads a page of one partition.
     async fn scan(&self, request: &ScanRequest) -> Result<ScanPage, StoreError>;

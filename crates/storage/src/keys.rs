@@ -2,23 +2,38 @@
 //!
 //! ```text
 //! row     text(time_series_id) bucket(time_bucket) u32(event_bucket) !time !text(event_id) text(item_key)
-//! record  tag(1) namespace                                  tag: 1 namespace, 2 time slice,
-//!         tag(2) text(namespace) text(slice)                     3 blocked id, 4 page token key
-//!         tag(3) text(namespace) text(time_series_id)
-//!         tag(4)
+//! record  tag(1) text(namespace)                                             a namespace
+//!         tag(2) text(namespace) text(slice)                                 a time slice
+//!         tag(3) text(namespace) text(time_series_id)                        a blocked id
+//!         tag(4)                                                             the key of page tokens
+//!         tag(5) text(namespace) text(slice) shard text(time_series_id) bucket(time_bucket) u32(event_bucket)
+//!                                                                            the split of a partition
+//!         tag(6) text(namespace) text(slice) shard                           what changed in a shard of splits
+//!         tag(7) text(namespace) text(slice) text(time_series_id) bucket(time_bucket) u32(event_bucket)
+//!                                                                            a partition that looked wide
 //! ```
 //!
 //! `text` is the bytes with `00` written as `00 FF`, and `00 00` at the end: no key is a prefix of
 //! another, and order is that of the bytes. `bucket` is big-endian with the sign bit turned. `!` turns
 //! every bit, so that newest comes first, as in the Cassandra table; items ascend within an event.
-//! Integers are big-endian. This is the stored format: see `docs/formats.md`.
+//! `tag` and `shard` are one byte; the shard of a split is [`split_shard`] of its id. Integers are
+//! big-endian. This is the stored format: see `docs/formats.md`.
 
 use anabranch_model::{
     EventId, EventKey, EventTime, ItemKey, NamespaceName, PartitionKey, SliceName, TimeSeriesId,
 };
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::StoreError;
 use crate::records::{RecordKey, RecordPrefix};
+
+/// In how many shards the splits of a slice lie: who watches them reads only the shards that changed.
+pub const SPLIT_SHARDS: u8 = 16;
+
+/// The shard of an id's splits. Part of the stored format: `XXH3_64bits` of the id's bytes, seed 0.
+pub fn split_shard(time_series_id: &TimeSeriesId) -> u8 {
+    u8::try_from(xxh3_64(time_series_id.as_bytes()) % u64::from(SPLIT_SHARDS)).unwrap_or(0)
+}
 
 /// A row's key, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +107,7 @@ pub fn read_row_key(key: &[u8]) -> Result<RowKey, StoreError> {
         whole: key,
         rest: key,
     };
-    let time_series_id = reader.text(false)?;
+    let time_series_id = reader.time_series_id()?;
     let time_bucket = reader.i64(false)?;
     let event_bucket = u32::from_be_bytes(reader.array()?);
     let time = EventTime::from_micros(reader.i64(true)?);
@@ -100,7 +115,7 @@ pub fn read_row_key(key: &[u8]) -> Result<RowKey, StoreError> {
     let item_key = reader.text(false)?;
     reader.end()?;
     Ok(RowKey {
-        time_series_id: reader.name(TimeSeriesId::new(time_series_id))?,
+        time_series_id,
         time_bucket,
         event_bucket,
         event: EventKey {
@@ -157,6 +172,29 @@ impl RecordKey {
                 put_text(&mut key, time_series_id.as_bytes());
             }
             Self::PageTokenKey => key.push(4),
+            Self::Split { namespace, partition } => {
+                key.push(5);
+                put_text(&mut key, namespace.as_bytes());
+                put_text(&mut key, partition.slice.as_bytes());
+                key.push(split_shard(&partition.time_series_id));
+                key.extend_from_slice(&partition_prefix(partition));
+            }
+            Self::SplitMarker {
+                namespace,
+                slice,
+                shard,
+            } => {
+                key.push(6);
+                put_text(&mut key, namespace.as_bytes());
+                put_text(&mut key, slice.as_bytes());
+                key.push(*shard);
+            }
+            Self::Detection { namespace, partition } => {
+                key.push(7);
+                put_text(&mut key, namespace.as_bytes());
+                put_text(&mut key, partition.slice.as_bytes());
+                key.extend_from_slice(&partition_prefix(partition));
+            }
         }
         key
     }
@@ -169,27 +207,37 @@ impl RecordKey {
         };
         let [tag] = reader.array()?;
         let record = match tag {
-            1 => {
-                let namespace = reader.text(false)?;
-                Self::Namespace {
-                    namespace: reader.name(NamespaceName::new(namespace))?,
-                }
-            }
-            2 => {
-                let (namespace, slice) = (reader.text(false)?, reader.text(false)?);
-                Self::TimeSlice {
-                    namespace: reader.name(NamespaceName::new(namespace))?,
-                    slice: reader.name(SliceName::new(slice))?,
-                }
-            }
-            3 => {
-                let (namespace, id) = (reader.text(false)?, reader.text(false)?);
-                Self::BlockedId {
-                    namespace: reader.name(NamespaceName::new(namespace))?,
-                    time_series_id: reader.name(TimeSeriesId::new(id))?,
-                }
-            }
+            1 => Self::Namespace {
+                namespace: reader.namespace()?,
+            },
+            2 => Self::TimeSlice {
+                namespace: reader.namespace()?,
+                slice: reader.slice()?,
+            },
+            3 => Self::BlockedId {
+                namespace: reader.namespace()?,
+                time_series_id: reader.time_series_id()?,
+            },
             4 => Self::PageTokenKey,
+            5 => {
+                let (namespace, slice) = (reader.namespace()?, reader.slice()?);
+                let [shard] = reader.array()?;
+                let partition = reader.partition(slice)?;
+                if shard != split_shard(&partition.time_series_id) {
+                    return Err(reader.broken("its shard is not that of its id"));
+                }
+                Self::Split { namespace, partition }
+            }
+            6 => Self::SplitMarker {
+                namespace: reader.namespace()?,
+                slice: reader.slice()?,
+                shard: u8::from_be_bytes(reader.array()?),
+            },
+            7 => {
+                let (namespace, slice) = (reader.namespace()?, reader.slice()?);
+                let partition = reader.partition(slice)?;
+                Self::Detection { namespace, partition }
+            }
             _ => return Err(reader.broken("unknown tag")),
         };
         reader.end()?;
@@ -211,6 +259,31 @@ impl RecordPrefix {
                 key.push(3);
                 put_text(&mut key, namespace.as_bytes());
             }
+            Self::Splits(namespace) => {
+                key.push(5);
+                put_text(&mut key, namespace.as_bytes());
+            }
+            Self::SplitsOfSlice(namespace, slice) => {
+                key.push(5);
+                put_text(&mut key, namespace.as_bytes());
+                put_text(&mut key, slice.as_bytes());
+            }
+            Self::SplitShard(namespace, slice, shard) => {
+                key.push(5);
+                put_text(&mut key, namespace.as_bytes());
+                put_text(&mut key, slice.as_bytes());
+                key.push(*shard);
+            }
+            Self::SplitMarkers(namespace) => {
+                key.push(6);
+                put_text(&mut key, namespace.as_bytes());
+            }
+            Self::SplitMarkersOfSlice(namespace, slice) => {
+                key.push(6);
+                put_text(&mut key, namespace.as_bytes());
+                put_text(&mut key, slice.as_bytes());
+            }
+            Self::Detections => key.push(7),
         }
         key
     }
@@ -286,6 +359,30 @@ impl Reader<'_> {
 
     fn name<T>(&self, name: Result<T, anabranch_model::InvalidName>) -> Result<T, StoreError> {
         name.map_err(|error| self.broken(error.to_string()))
+    }
+
+    fn namespace(&mut self) -> Result<NamespaceName, StoreError> {
+        let text = self.text(false)?;
+        self.name(NamespaceName::new(text))
+    }
+
+    fn slice(&mut self) -> Result<SliceName, StoreError> {
+        let text = self.text(false)?;
+        self.name(SliceName::new(text))
+    }
+
+    fn time_series_id(&mut self) -> Result<TimeSeriesId, StoreError> {
+        let text = self.text(false)?;
+        self.name(TimeSeriesId::new(text))
+    }
+
+    fn partition(&mut self, slice: SliceName) -> Result<PartitionKey, StoreError> {
+        Ok(PartitionKey {
+            slice,
+            time_series_id: self.time_series_id()?,
+            time_bucket: self.i64(false)?,
+            event_bucket: u32::from_be_bytes(self.array()?),
+        })
     }
 
     fn end(&self) -> Result<(), StoreError> {

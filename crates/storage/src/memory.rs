@@ -98,6 +98,13 @@ impl EventStore for MemoryStore {
         }
     }
 
+    async fn delete_partition(&self, table: &TableName, partition: &PartitionKey) -> Result<(), StoreError> {
+        let mut tables = self.tables();
+        let partitions = tables.get_mut(table).ok_or_else(|| no_table(table))?;
+        partitions.remove(partition);
+        Ok(())
+    }
+
     async fn scan(&self, request: &ScanRequest) -> Result<ScanPage, StoreError> {
         let tables = self.tables();
         let table = tables

@@ -4,16 +4,18 @@
 //! after it: a version is never used twice for a key, so nobody is fooled by a record that was
 //! removed and made again.
 
+use std::cmp::Ordering;
 use std::fmt;
 
-use anabranch_model::{NamespaceName, SliceName, TimeSeriesId};
+use anabranch_model::{NamespaceName, PartitionKey, SliceName, TimeSeriesId};
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::error::StoreError;
+use crate::keys::split_shard;
 
-/// Every key under which a record is kept.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Every key under which a record is kept. They order as their encoded forms do (`keys`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RecordKey {
     /// Settings of a namespace.
     Namespace {
@@ -36,6 +38,94 @@ pub enum RecordKey {
     },
     /// The key that signs page tokens, the same on every server of a store.
     PageTokenKey,
+    /// What has happened to split a wide partition.
+    Split {
+        /// The namespace.
+        namespace: NamespaceName,
+        /// The partition.
+        partition: PartitionKey,
+    },
+    /// Changes with every change of a split in its shard, so that nobody has to list the others.
+    SplitMarker {
+        /// The namespace.
+        namespace: NamespaceName,
+        /// The slice.
+        slice: SliceName,
+        /// The shard, below [`crate::keys::SPLIT_SHARDS`].
+        shard: u8,
+    },
+    /// The hint of a read that a partition looked wide.
+    Detection {
+        /// The namespace.
+        namespace: NamespaceName,
+        /// The partition.
+        partition: PartitionKey,
+    },
+}
+
+/// The parts of a key as they follow each other in its encoded form: tag, namespace, slice, shard, id, time
+/// bucket, event bucket.
+type Rank<'a> = (
+    u8,
+    Option<&'a NamespaceName>,
+    Option<&'a SliceName>,
+    u8,
+    Option<&'a TimeSeriesId>,
+    i64,
+    u32,
+);
+
+impl RecordKey {
+    fn rank(&self) -> Rank<'_> {
+        match self {
+            Self::Namespace { namespace } => (1, Some(namespace), None, 0, None, 0, 0),
+            Self::TimeSlice { namespace, slice } => (2, Some(namespace), Some(slice), 0, None, 0, 0),
+            Self::BlockedId {
+                namespace,
+                time_series_id,
+            } => (3, Some(namespace), None, 0, Some(time_series_id), 0, 0),
+            Self::PageTokenKey => (4, None, None, 0, None, 0, 0),
+            Self::Split { namespace, partition } => {
+                let shard = split_shard(&partition.time_series_id);
+                partition_rank(5, namespace, shard, partition)
+            }
+            Self::SplitMarker {
+                namespace,
+                slice,
+                shard,
+            } => (6, Some(namespace), Some(slice), *shard, None, 0, 0),
+            Self::Detection { namespace, partition } => partition_rank(7, namespace, 0, partition),
+        }
+    }
+}
+
+fn partition_rank<'a>(
+    tag: u8,
+    namespace: &'a NamespaceName,
+    shard: u8,
+    partition: &'a PartitionKey,
+) -> Rank<'a> {
+    (
+        tag,
+        Some(namespace),
+        Some(&partition.slice),
+        shard,
+        Some(&partition.time_series_id),
+        partition.time_bucket,
+        partition.event_bucket,
+    )
+}
+
+impl Ord for RecordKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.rank().cmp(&other.rank())
+    }
+}
+
+impl PartialOrd for RecordKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// Records that are listed together.
@@ -47,15 +137,41 @@ pub enum RecordPrefix {
     TimeSlices(NamespaceName),
     /// The blocked ids of a namespace.
     BlockedIds(NamespaceName),
+    /// The splits of a namespace, shard by shard of each slice.
+    Splits(NamespaceName),
+    /// The splits of a slice, shard by shard.
+    SplitsOfSlice(NamespaceName, SliceName),
+    /// The splits of one shard of a slice.
+    SplitShard(NamespaceName, SliceName, u8),
+    /// The markers of all shards of a namespace.
+    SplitMarkers(NamespaceName),
+    /// The markers of a slice's shards.
+    SplitMarkersOfSlice(NamespaceName, SliceName),
+    /// Every detection.
+    Detections,
 }
 
 impl RecordPrefix {
     /// True when the key is one of these.
     pub fn holds(&self, key: &RecordKey) -> bool {
         match (self, key) {
-            (Self::Namespaces, RecordKey::Namespace { .. }) => true,
+            (Self::Namespaces, RecordKey::Namespace { .. })
+            | (Self::Detections, RecordKey::Detection { .. }) => true,
             (Self::TimeSlices(of), RecordKey::TimeSlice { namespace, .. })
-            | (Self::BlockedIds(of), RecordKey::BlockedId { namespace, .. }) => of == namespace,
+            | (Self::BlockedIds(of), RecordKey::BlockedId { namespace, .. })
+            | (Self::Splits(of), RecordKey::Split { namespace, .. })
+            | (Self::SplitMarkers(of), RecordKey::SplitMarker { namespace, .. }) => of == namespace,
+            (Self::SplitsOfSlice(of, in_slice), RecordKey::Split { namespace, partition }) => {
+                of == namespace && *in_slice == partition.slice
+            }
+            (Self::SplitShard(of, in_slice, shard), RecordKey::Split { namespace, partition }) => {
+                of == namespace
+                    && *in_slice == partition.slice
+                    && *shard == split_shard(&partition.time_series_id)
+            }
+            (Self::SplitMarkersOfSlice(of, in_slice), RecordKey::SplitMarker { namespace, slice, .. }) => {
+                of == namespace && in_slice == slice
+            }
             _ => false,
         }
     }

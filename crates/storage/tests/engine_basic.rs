@@ -27,11 +27,7 @@ fn open(folder: &Path) -> Engine {
 }
 
 fn row(table: TableId, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Row {
-    Row {
-        table,
-        key: key.into(),
-        value: value.into(),
-    }
+    Row::put(table, key, value)
 }
 
 fn all(snapshot: &Snapshot) -> Vec<(Bytes, Bytes)> {
@@ -107,6 +103,55 @@ fn the_last_of_several_rows_with_one_key_wins() {
         all(&engine.snapshot(table).unwrap()),
         [("k".into(), Bytes::from("3"))]
     );
+}
+
+#[test]
+fn deleted_keys_are_gone_from_both_ends_and_can_be_written_again() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("store");
+    let mut engine = open(&folder);
+    let (table, other) = (
+        engine.create_table("t").unwrap(),
+        engine.create_table("other").unwrap(),
+    );
+    for table in [table, other] {
+        let rows = ["a", "b", "c", "d"].map(|key| row(table, key, "1"));
+        engine.commit_blocking(rows.to_vec()).unwrap();
+    }
+    let before = engine.snapshot(table).unwrap();
+    let delete = |key: &'static str| Row::delete(table, key);
+    // Of several rows with one key the last counts, whatever it does.
+    let rows = vec![
+        delete("a"),
+        delete("never"),
+        delete("b"),
+        row(table, "b", "2"),
+        row(table, "d", "2"),
+        delete("d"),
+    ];
+    engine.commit_blocking(rows).unwrap();
+    assert_eq!(all(&before).len(), 4, "an older snapshot still has them");
+    drop(before);
+    for _ in 0..2 {
+        let snapshot = engine.snapshot(table).unwrap();
+        let expected = [("b", "2"), ("c", "1")].map(|(k, v)| (Bytes::from(k), Bytes::from(v)));
+        assert_eq!(all(&snapshot), expected);
+        let mut back: Vec<_> = snapshot
+            .range(Bound::Unbounded, Bound::Unbounded)
+            .rev()
+            .map(Result::unwrap)
+            .collect();
+        back.reverse();
+        assert_eq!(back, expected);
+        assert_eq!(snapshot.get(b"a").unwrap(), None);
+        assert_eq!(all(&engine.snapshot(other).unwrap()).len(), 4);
+        drop(snapshot);
+        // A second time after replay.
+        engine.close().unwrap();
+        engine = open(&folder);
+    }
+    engine.commit_blocking(vec![row(table, "a", "3")]).unwrap();
+    assert_eq!(engine.snapshot(table).unwrap().get(b"a").unwrap().unwrap(), "3");
 }
 
 #[test]
@@ -327,6 +372,40 @@ fn compare_and_set_sees_puts_of_the_same_group() {
 }
 
 #[test]
+fn compare_and_set_takes_a_deleted_key_for_absent() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("store");
+    let engine = open(&folder);
+    let table = engine.create_table("t").unwrap();
+    let (send, answers) = sync_channel(300);
+    // Sent without waiting: the delete is met in the same group, in a group on its way, or in the table.
+    for n in 0..100u32 {
+        let (deleted, applied, refused) = (send.clone(), send.clone(), send.clone());
+        engine.write(vec![Row::delete(table, "k")], move |r| {
+            deleted.send(r.is_ok()).unwrap()
+        });
+        let wrong = Some(Bytes::from(format!("{}", n.wrapping_sub(1))));
+        engine.compare_and_set(table, "k".into(), wrong, "never".into(), move |r| {
+            refused.send(r.unwrap() == CasOutcome::Conflict(None)).unwrap();
+        });
+        engine.compare_and_set(table, "k".into(), None, format!("{n}").into(), move |r| {
+            applied.send(r.unwrap() == CasOutcome::Applied).unwrap();
+        });
+    }
+    for n in 0..300 {
+        assert!(answers.recv().unwrap(), "answer {n}");
+    }
+    engine.commit_blocking(vec![Row::delete(table, "k")]).unwrap();
+    engine.close().unwrap();
+    let engine = open(&folder);
+    assert_eq!(
+        cas(&engine, table, "k", Some("99"), "x"),
+        CasOutcome::Conflict(None)
+    );
+    assert_eq!(cas(&engine, table, "k", None, "x"), CasOutcome::Applied);
+}
+
+#[test]
 fn compare_and_set_is_serial_under_contention() {
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join("store");
@@ -421,7 +500,7 @@ fn ranges_hold_during_flush_and_compaction() {
                 }
             }
             for row in &rows {
-                model.insert((row.table, row.key.clone()), row.value.clone());
+                model.insert((row.table, row.key.clone()), row.value.clone().unwrap());
             }
             engine.commit_blocking(rows).unwrap();
         }
@@ -446,6 +525,62 @@ fn ranges_hold_during_flush_and_compaction() {
     let (engine, report) = Engine::open(&folder, options).unwrap();
     assert!(report.torn.is_none());
     check(&engine);
+}
+
+/// Written and deleted over and over: the rows stay away, and in the end so do their files.
+#[test]
+fn deleted_rows_are_dropped_by_compaction() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("store");
+    let options = EngineOptions {
+        memtable_bytes: 256 << 10,
+        ..EngineOptions::small()
+    };
+    let engine = Engine::open(&folder, options.clone()).unwrap().0;
+    let table = engine.create_table("t").unwrap();
+    let key = |k: u32| format!("{:08x}", k.wrapping_mul(0x9E37_79B9));
+    let noise = |k: u32| -> Vec<u8> {
+        let mut seed = k;
+        let step = |seed: &mut u32| {
+            *seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (*seed >> 24) as u8
+        };
+        (0..500).map(|_| step(&mut seed)).collect()
+    };
+    engine.commit_blocking(vec![row(table, "keep", "1")]).unwrap();
+    let mut largest = 0;
+    for round in 0..3u32 {
+        for group in 0..40 {
+            let of = |n| key(group * 100 + n);
+            let rows = (0..100).map(|n| row(table, of(n), noise(round + group * 100 + n)));
+            engine.commit_blocking(rows.collect()).unwrap();
+        }
+        largest = largest.max(engine.stats().table_bytes);
+        for group in 0..40 {
+            let deletes = (0..100).map(|n| Row::delete(table, key(group * 100 + n)));
+            engine.commit_blocking(deletes.collect()).unwrap();
+        }
+        let left = all(&engine.snapshot(table).unwrap());
+        assert_eq!(left, [("keep".into(), Bytes::from("1"))]);
+    }
+    // Other rows push the last deletes through flush and compaction.
+    let since = std::time::Instant::now();
+    let mut n = 0u32;
+    while engine.stats().table_bytes > 500_000 && since.elapsed() < Duration::from_secs(20) {
+        let rows = (0..100).map(|k| row(table, format!("~{k}"), vec![n as u8; 20]));
+        engine.commit_blocking(rows.collect()).unwrap();
+        n += 1;
+    }
+    let stats = engine.stats();
+    assert!(
+        largest > 1 << 20 && stats.table_bytes <= 500_000,
+        "{largest} bytes once, {stats:?}"
+    );
+    engine.close().unwrap();
+    let engine = Engine::open(&folder, options).unwrap().0;
+    let snapshot = engine.snapshot(table).unwrap();
+    let first = snapshot.range(Bound::Unbounded, Bound::Excluded(b"~"));
+    assert_eq!(first.count(), 1);
 }
 
 #[test]

@@ -34,6 +34,8 @@ use rand::{RngExt, SeedableRng};
 const CHILD: &str = "ANABRANCH_ENGINE_CHILD";
 const FAULT: &str = "ANABRANCH_ENGINE_FAULT";
 const SLOTS: u64 = 40;
+/// Rows of the table `trail`: each write adds one and deletes the one that many writes before.
+const TRAIL: u64 = 25;
 
 fn options() -> EngineOptions {
     EngineOptions {
@@ -58,32 +60,36 @@ fn number(bytes: &[u8]) -> u64 {
 struct Tables {
     history: TableId,
     slots: TableId,
+    trail: TableId,
     records: TableId,
 }
 
 impl Tables {
     fn create(engine: &Engine) -> Self {
-        let [history, slots, records] =
-            ["history", "slots", "records"].map(|name| engine.create_table(name).unwrap());
+        let [history, slots, trail, records] =
+            ["history", "slots", "trail", "records"].map(|name| engine.create_table(name).unwrap());
         Self {
             history,
             slots,
+            trail,
             records,
         }
     }
 
-    /// Write `n`: a row of its own, a row that is overwritten again and again, and a second one in its table.
+    /// Write `n`: a row of its own, a row that is overwritten again and again, a second one in its table, and
+    /// a row that a later write deletes.
     fn rows(&self, n: u64) -> Vec<Row> {
-        let row = |table, key: Vec<u8>| Row {
-            table,
-            key: key.into(),
-            value: value(n),
-        };
-        vec![
+        let row = |table, key: Vec<u8>| Row::put(table, key, value(n));
+        let mut rows = vec![
             row(self.history, n.to_be_bytes().to_vec()),
             row(self.slots, vec![b'a', (n % SLOTS) as u8]),
             row(self.slots, vec![b'b', (n % SLOTS) as u8]),
-        ]
+            row(self.trail, n.to_be_bytes().to_vec()),
+        ];
+        if let Some(old) = n.checked_sub(TRAIL) {
+            rows.push(Row::delete(self.trail, old.to_be_bytes().to_vec()));
+        }
+        rows
     }
 }
 
@@ -136,11 +142,7 @@ fn child_writes() {
             let name = format!("tmp{}", n % 7);
             let table = engine.create_table(&name).unwrap();
             engine
-                .commit_blocking(vec![Row {
-                    table,
-                    key: "k".into(),
-                    value: value(n),
-                }])
+                .commit_blocking(vec![Row::put(table, "k", value(n))])
                 .unwrap();
         }
         if random.random_range(0..90) == 0 {
@@ -221,6 +223,15 @@ fn check(home: &Path) -> u64 {
             );
         }
     }
+    if let Some(trail) = engine.table("trail") {
+        let found: Vec<u64> = rows(trail).iter().map(|(key, _)| number(key)).collect();
+        let first = last.saturating_sub(TRAIL) + 1;
+        assert_eq!(
+            found,
+            (first..=last).collect::<Vec<_>>(),
+            "what was deleted stays away, and nothing else"
+        );
+    }
     if let Some(records) = engine.table("records") {
         let record = rows(records).first().map_or(0, |(_, v)| number(v));
         assert!(
@@ -229,11 +240,7 @@ fn check(home: &Path) -> u64 {
         );
         // The child goes on from the last row: so must the record.
         if record < last {
-            let row = Row {
-                table: records,
-                key: "n".into(),
-                value: last.to_be_bytes().to_vec().into(),
-            };
+            let row = Row::put(records, "n", last.to_be_bytes().to_vec());
             engine.commit_blocking(vec![row]).unwrap();
         }
     }

@@ -56,12 +56,14 @@ fn make(folder: &Path) -> Rows {
         for (t, key, value) in &rows {
             model.insert((tables[*t].1.clone(), key.clone()), value.clone());
         }
-        let rows = rows.into_iter().map(|(t, key, value)| Row {
-            table: tables[t].0,
-            key,
-            value,
-        });
-        engine.commit_blocking(rows.collect()).unwrap();
+        let mut rows: Vec<Row> = rows
+            .into_iter()
+            .map(|(t, key, value)| Row::put(tables[t].0, key, value))
+            .collect();
+        let deleted: Bytes = format!("k{:04}", random.random_range(0..2_000)).into();
+        model.remove(&(tables[0].1.clone(), deleted.clone()));
+        rows.push(Row::delete(tables[0].0, deleted));
+        engine.commit_blocking(rows).unwrap();
     }
     engine.drop_table("gone").unwrap();
     model.retain(|(table, _), _| table != "gone");

@@ -23,8 +23,14 @@ type Table = BTreeMap<Bytes, Bytes>;
 
 #[derive(Clone, Debug)]
 enum Op {
-    /// Rows as (table, key, length of the value).
-    Put(Vec<(u8, u16, u16)>),
+    /// Rows as (table, key, length of the value); without one the key is deleted.
+    Write(Vec<(u8, u16, Option<u16>)>),
+    /// Delete a range of keys.
+    Clear {
+        table: u8,
+        lower: u16,
+        upper: u16,
+    },
     /// Compare with the right value or with a wrong one.
     Compare {
         table: u8,
@@ -43,10 +49,15 @@ enum Op {
     Reopen,
 }
 
+fn value() -> impl Strategy<Value = Option<u16>> {
+    prop_oneof![3 => (0u16..3_000).prop_map(Some), 1 => Just(None)]
+}
+
 fn op() -> impl Strategy<Value = Op> {
     let (table, key) = (0u8..5, 0u16..300);
     prop_oneof![
-        12 => prop::collection::vec((table.clone(), key.clone(), 0u16..3_000), 0..60).prop_map(Op::Put),
+        12 => prop::collection::vec((table.clone(), key.clone(), value()), 0..60).prop_map(Op::Write),
+        1 => (table.clone(), key.clone(), key.clone()).prop_map(|(table, lower, upper)| Op::Clear { table, lower, upper }),
         4 => (table.clone(), key.clone(), any::<bool>()).prop_map(|(table, key, right)| Op::Compare { table, key, right }),
         2 => table.clone().prop_map(Op::Create),
         1 => table.clone().prop_map(Op::Drop),
@@ -85,21 +96,35 @@ fn run(folder: &Path, ops: &[Op]) {
     for (n, op) in ops.iter().enumerate() {
         let name = |t: u8| format!("table{t}");
         match op {
-            Op::Put(puts) => {
+            Op::Write(writes) => {
                 let mut batch = Vec::new();
-                for (t, k, length) in puts {
+                for (t, k, length) in writes {
                     let Some(table) = engine.table(&name(*t)) else {
                         continue;
                     };
-                    let value: Bytes = vec![(n % 251) as u8; usize::from(*length)].into();
-                    model.get_mut(&name(*t)).unwrap().insert(key(*k), value.clone());
-                    batch.push(Row {
-                        table,
-                        key: key(*k),
-                        value,
-                    });
+                    let rows = model.get_mut(&name(*t)).unwrap();
+                    match length {
+                        Some(length) => {
+                            let value: Bytes = vec![(n % 251) as u8; usize::from(*length)].into();
+                            rows.insert(key(*k), value.clone());
+                            batch.push(Row::put(table, key(*k), value));
+                        }
+                        None => {
+                            rows.remove(&key(*k));
+                            batch.push(Row::delete(table, key(*k)));
+                        }
+                    }
                 }
                 engine.commit_blocking(batch).unwrap();
+            }
+            Op::Clear { table, lower, upper } => {
+                let Some(id) = engine.table(&name(*table)) else {
+                    continue;
+                };
+                let rows = model.get_mut(&name(*table)).unwrap();
+                let batch = (*lower..*upper).map(|k| Row::delete(id, key(k)));
+                rows.retain(|k, _| *k < key(*lower) || *k >= key(*upper));
+                engine.commit_blocking(batch.collect()).unwrap();
             }
             Op::Compare { table, key: k, right } => {
                 let Some(id) = engine.table(&name(*table)) else {
@@ -224,11 +249,7 @@ fn many_tables_open_quickly_and_let_the_log_go() {
     while rows_each * count < 40_000 {
         for table in &tables {
             let key = |k: usize| Bytes::from((rows_each + k).to_be_bytes().to_vec());
-            let rows = (0..10).map(|k| Row {
-                table: *table,
-                key: key(k),
-                value: vec![5; 300].into(),
-            });
+            let rows = (0..10).map(|k| Row::put(*table, key(k), vec![5; 300]));
             engine.write(rows.collect(), |result| result.unwrap());
         }
         engine.commit_blocking(vec![]).unwrap();

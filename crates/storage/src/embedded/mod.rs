@@ -11,6 +11,7 @@
 //! A tree a table: `<namespace>.data_<slice>`, so that dropping a slice is dropping a tree. Reads run in
 //! place on the calling task: a warm page costs less than handing it to another thread.
 
+mod delete;
 pub mod engine;
 mod metrics;
 mod record_store;
@@ -60,11 +61,13 @@ impl EmbeddedStore {
         })
     }
 
+    fn table_id(&self, table: &TableName) -> Result<TableId, StoreError> {
+        let table = table.to_string();
+        self.engine.table(&table).ok_or(StoreError::NoTable { table })
+    }
+
     fn snapshot(&self, table: &TableName) -> Result<Snapshot, StoreError> {
-        let no_table = || StoreError::NoTable {
-            table: table.to_string(),
-        };
-        let id = self.engine.table(&table.to_string()).ok_or_else(no_table)?;
+        let id = self.table_id(table)?;
         self.engine.snapshot(id).map_err(|error| read_error(table, error))
     }
 }
@@ -99,7 +102,7 @@ struct Batch {
 
 impl Batch {
     fn push(&mut self, part: usize, row: Row) {
-        self.bytes += row.key.len() + row.value.len();
+        self.bytes += row.bytes();
         self.rows.push(row);
         if self.parts.last() != Some(&part) {
             self.parts.push(part);
@@ -169,7 +172,7 @@ impl EventStore for EmbeddedStore {
                     batches.push(Batch::default());
                 }
                 if let Some(batch) = batches.last_mut() {
-                    batch.push(index, Row { table, key, value });
+                    batch.push(index, Row::put(table, key, value));
                 }
             });
         }
@@ -186,6 +189,10 @@ impl EventStore for EmbeddedStore {
         } else {
             Err(AppendFailure { failed })
         }
+    }
+
+    async fn delete_partition(&self, table: &TableName, partition: &PartitionKey) -> Result<(), StoreError> {
+        delete::partition(self, table, partition).await
     }
 
     async fn scan(&self, request: &ScanRequest) -> Result<ScanPage, StoreError> {

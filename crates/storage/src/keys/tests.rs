@@ -77,7 +77,53 @@ fn record() -> impl Strategy<Value = RecordKey> {
             time_series_id: TimeSeriesId::new(id).unwrap()
         }),
         Just(RecordKey::PageTokenKey),
+        (namespace(), wide_partition())
+            .prop_map(|(namespace, partition)| RecordKey::Split { namespace, partition }),
+        (namespace(), "2020010[1-3]", 0..SPLIT_SHARDS).prop_map(|(namespace, slice, shard)| {
+            RecordKey::SplitMarker {
+                namespace,
+                slice: SliceName::new(slice).unwrap(),
+                shard,
+            }
+        }),
+        (namespace(), wide_partition())
+            .prop_map(|(namespace, partition)| RecordKey::Detection { namespace, partition }),
     ]
+}
+
+/// Few slices, ids and buckets, so that two of them are often alike in part.
+fn wide_partition() -> impl Strategy<Value = PartitionKey> {
+    ("2020010[1-3]", text(6), -2i64..2, 0u32..3).prop_map(|(slice, id, time_bucket, event_bucket)| {
+        PartitionKey {
+            slice: SliceName::new(slice).unwrap(),
+            time_series_id: TimeSeriesId::new(id).unwrap(),
+            time_bucket,
+            event_bucket,
+        }
+    })
+}
+
+/// Every prefix that could hold a record of this kind, and some that do not hold it.
+fn prefixes(of: RecordKey) -> Vec<RecordPrefix> {
+    match of {
+        RecordKey::TimeSlice { namespace, .. } => vec![RecordPrefix::TimeSlices(namespace)],
+        RecordKey::BlockedId { namespace, .. } => vec![RecordPrefix::BlockedIds(namespace)],
+        RecordKey::Namespace { .. } | RecordKey::PageTokenKey => vec![RecordPrefix::Namespaces],
+        RecordKey::Split { namespace, partition } => {
+            let shard = split_shard(&partition.time_series_id);
+            vec![
+                RecordPrefix::Splits(namespace.clone()),
+                RecordPrefix::SplitsOfSlice(namespace.clone(), partition.slice.clone()),
+                RecordPrefix::SplitShard(namespace.clone(), partition.slice.clone(), shard),
+                RecordPrefix::SplitShard(namespace, partition.slice, (shard + 1) % SPLIT_SHARDS),
+            ]
+        }
+        RecordKey::SplitMarker { namespace, slice, .. } => vec![
+            RecordPrefix::SplitMarkers(namespace.clone()),
+            RecordPrefix::SplitMarkersOfSlice(namespace, slice),
+        ],
+        RecordKey::Detection { .. } => vec![RecordPrefix::Detections],
+    }
 }
 
 proptest! {
@@ -119,13 +165,15 @@ proptest! {
     }
 
     #[test]
+    fn equal_record_keys_are_those_that_compare_equal(a in record(), b in record()) {
+        prop_assert_eq!(a == b, a.cmp(&b) == Ordering::Equal);
+    }
+
+    #[test]
     fn record_prefixes_hold_just_their_records(key in record(), of in record()) {
-        let prefix = match of {
-            RecordKey::TimeSlice { namespace, .. } => RecordPrefix::TimeSlices(namespace),
-            RecordKey::BlockedId { namespace, .. } => RecordPrefix::BlockedIds(namespace),
-            _ => RecordPrefix::Namespaces,
-        };
-        prop_assert_eq!(key.encode().starts_with(&prefix.encode()), prefix.holds(&key));
+        for prefix in prefixes(of) {
+            prop_assert_eq!(key.encode().starts_with(&prefix.encode()), prefix.holds(&key));
+        }
     }
 
     #[test]
@@ -159,4 +207,104 @@ fn the_row_key_is_a_stored_format() {
     ]
     .concat();
     assert_eq!(encode(&row), expected);
+}
+
+#[test]
+fn record_keys_are_a_stored_format() {
+    let namespace = || NamespaceName::new("ns").unwrap();
+    let slice = || SliceName::new("20200101").unwrap();
+    let partition = || PartitionKey {
+        slice: slice(),
+        time_series_id: TimeSeriesId::new("a\0b").unwrap(),
+        time_bucket: -1,
+        event_bucket: 258,
+    };
+    let slice_text = [&b"20200101"[..], &[0, 0]].concat();
+    let place = [
+        &[b'a', 0, 0xFF, b'b', 0, 0][..],
+        &[0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF],
+        &[0, 0, 1, 2],
+    ]
+    .concat();
+    let head = |tag: u8| vec![tag, b'n', b's', 0, 0];
+    let expected = [
+        (
+            RecordKey::Namespace {
+                namespace: namespace(),
+            },
+            head(1),
+        ),
+        (
+            RecordKey::TimeSlice {
+                namespace: namespace(),
+                slice: slice(),
+            },
+            [&head(2)[..], &slice_text].concat(),
+        ),
+        (
+            RecordKey::BlockedId {
+                namespace: namespace(),
+                time_series_id: partition().time_series_id,
+            },
+            [&head(3)[..], &[b'a', 0, 0xFF, b'b', 0, 0]].concat(),
+        ),
+        (RecordKey::PageTokenKey, vec![4]),
+        (
+            RecordKey::Split {
+                namespace: namespace(),
+                partition: partition(),
+            },
+            [&head(5)[..], &slice_text, &[SHARD_OF_A0B], &place].concat(),
+        ),
+        (
+            RecordKey::SplitMarker {
+                namespace: namespace(),
+                slice: slice(),
+                shard: 9,
+            },
+            [&head(6)[..], &slice_text, &[9]].concat(),
+        ),
+        (
+            RecordKey::Detection {
+                namespace: namespace(),
+                partition: partition(),
+            },
+            [&head(7)[..], &slice_text, &place].concat(),
+        ),
+    ];
+    for (key, bytes) in expected {
+        assert_eq!(key.encode(), bytes, "{key:?}");
+        assert_eq!(RecordKey::decode(&bytes).unwrap(), key);
+    }
+}
+
+/// The shard of the id `a\0b`: it must never change.
+const SHARD_OF_A0B: u8 = 1;
+
+#[test]
+fn the_shard_of_an_id_is_a_stored_format() {
+    let shard = |id: &str| split_shard(&TimeSeriesId::new(id).unwrap());
+    assert_eq!(
+        ["a", "b", "device-1", "a\0b"].map(shard),
+        [15, 15, 5, SHARD_OF_A0B]
+    );
+    let seen: std::collections::BTreeSet<u8> = (0..1_000).map(|n| shard(&format!("id{n}"))).collect();
+    assert_eq!(seen, (0..SPLIT_SHARDS).collect());
+}
+
+#[test]
+fn a_split_in_the_shard_of_another_id_is_damage() {
+    let key = RecordKey::Split {
+        namespace: NamespaceName::new("ns").unwrap(),
+        partition: PartitionKey {
+            slice: SliceName::new("all").unwrap(),
+            time_series_id: TimeSeriesId::new("a").unwrap(),
+            time_bucket: 0,
+            event_bucket: 0,
+        },
+    };
+    let mut bytes = key.encode();
+    bytes[10] ^= 1;
+    let error = RecordKey::decode(&bytes).unwrap_err().to_string();
+    assert!(error.contains("shard"), "{error}");
 }

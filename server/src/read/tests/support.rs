@@ -145,6 +145,11 @@ impl EventStore for SlowStore {
         self.inner.append(parts).await
     }
 
+    async fn delete_partition(&self, table: &TableName, partition: &PartitionKey) -> Result<(), StoreError> {
+        self.take_time().await?;
+        self.inner.delete_partition(table, partition).await
+    }
+
     async fn scan(&self, request: &ScanRequest) -> Result<ScanPage, StoreError> {
         self.take_time().await?;
         self.scans.fetch_add(1, Ordering::Relaxed);

@@ -13,8 +13,10 @@
 //!  <store>/log/low          how far back the log must reach
 //! ```
 //!
-//! The tables are those of the crate `lsm-tree`; the log, and with it durability, is ours. Rows are plain
-//! puts. A write is one group commit over any number of tables: all of it is durable, or none.
+//! The tables are those of the crate `lsm-tree`; the log, and with it durability, is ours. A row puts a value
+//! under a key, or deletes the key. A write is one group commit over any number of tables: all of it is
+//! durable, or none. A deleted key is a row without a value until compaction drops it at the last level; no
+//! reader ever meets it.
 //!
 //! - K1: no row is in a memtable before its frame is synced.
 //! - K2: a group is wholly in one memtable of each table; memtables rotate only between groups.
@@ -80,15 +82,40 @@ impl fmt::Display for TableId {
     }
 }
 
-/// A row to put: it replaces the row with the same key.
+/// What becomes of a key: it replaces the row with the same key, or removes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// Where to.
     pub table: TableId,
     /// 1 to 65,535 bytes.
     pub key: Bytes,
-    /// Up to the size of a write.
-    pub value: Bytes,
+    /// Up to the size of a write; `None` deletes the key.
+    pub value: Option<Bytes>,
+}
+
+impl Row {
+    /// A value under a key.
+    pub fn put(table: TableId, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
+        Self {
+            table,
+            key: key.into(),
+            value: Some(value.into()),
+        }
+    }
+
+    /// No value under a key any more, whether there was one or not.
+    pub fn delete(table: TableId, key: impl Into<Bytes>) -> Self {
+        Self {
+            table,
+            key: key.into(),
+            value: None,
+        }
+    }
+
+    /// Bytes of key and value.
+    pub fn bytes(&self) -> usize {
+        self.key.len() + self.value.as_ref().map_or(0, Bytes::len)
+    }
 }
 
 /// How a compare-and-set ended.
@@ -188,7 +215,7 @@ impl Engine {
         self.0.store.queue.reserve(bytes).await
     }
 
-    /// Puts rows, all or none. `done` is called after they are durable and can be read, or at once if they
+    /// Writes rows, all or none; of several with one key the last counts. `done` is called after they are durable and can be read, or at once if they
     /// are refused: with [`EngineError::Busy`] when the queue is full.
     ///
     /// `done` runs on the thread that answers everyone: it must be quick and must not wait.
@@ -242,7 +269,7 @@ impl Engine {
         answer.recv().unwrap_or(Err(EngineError::Closed))
     }
 
-    /// Puts `new` if the key's value is `expected` (`None`: if there is none). Serial with all writes of the
+    /// Puts `new` if the key's value is `expected` (`None`: if there is none, or it was deleted). Serial with all writes of the
     /// key; durable and visible before `done` is called, also when `done` learns of a conflict.
     pub fn compare_and_set(
         &self,
@@ -252,27 +279,18 @@ impl Engine {
         new: Bytes,
         done: impl FnOnce(Result<CasOutcome, EngineError>) + Send + 'static,
     ) {
-        let row = [Row {
-            table,
-            key,
-            value: new,
-        }];
-        let cost = queue::rows_cost(&row);
+        let row = Row::put(table, key, new);
+        let cost = queue::rows_cost(std::slice::from_ref(&row));
         match self
-            .check(&row)
+            .check(std::slice::from_ref(&row))
             .and_then(|()| self.0.store.queue.try_reserve(cost))
         {
-            Ok(permit) => {
-                let [Row { key, value: new, .. }] = row;
-                self.push(Request::Compare {
-                    table,
-                    key,
-                    expected,
-                    new,
-                    done: Box::new(done),
-                    permit,
-                });
-            }
+            Ok(permit) => self.push(Request::Compare {
+                row,
+                expected,
+                done: Box::new(done),
+                permit,
+            }),
             Err(error) => done(Err(error)),
         }
     }
@@ -285,23 +303,16 @@ impl Engine {
         expected: Option<Bytes>,
         new: Bytes,
     ) -> Result<CasOutcome, EngineError> {
-        let row = [Row {
-            table,
-            key,
-            value: new,
-        }];
-        self.check(&row)?;
-        let permit = self.reserve(queue::rows_cost(&row)).await?;
-        let [Row { key, value: new, .. }] = row;
+        let row = Row::put(table, key, new);
+        self.check(std::slice::from_ref(&row))?;
+        let permit = self.reserve(queue::rows_cost(std::slice::from_ref(&row))).await?;
         let (send, answer) = tokio::sync::oneshot::channel();
         let done: Done<CasOutcome> = Box::new(move |result| {
             let _ = send.send(result);
         });
         self.push(Request::Compare {
-            table,
-            key,
+            row,
             expected,
-            new,
             done,
             permit,
         });
@@ -343,7 +354,7 @@ impl Engine {
             if row.key.is_empty() || row.key.len() > tree::KEY_BYTES_MAX {
                 return Err(EngineError::Invalid("a key must have 1 to 65535 bytes"));
             }
-            bytes += (row.key.len() + row.value.len()) as u64;
+            bytes += row.bytes() as u64;
         }
         let bytes_max = self.0.store.options.write_bytes_max;
         if bytes > bytes_max {

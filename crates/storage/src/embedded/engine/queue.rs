@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::EngineError;
-use super::{CasOutcome, Row, TableId};
+use super::{CasOutcome, Row};
 
 /// Called once, after the write is durable and visible, or after it was refused.
 pub(super) type Done<T> = Box<dyn FnOnce(Result<T, EngineError>) + Send>;
@@ -33,10 +33,9 @@ pub(super) enum Request {
         permit: Permit,
     },
     Compare {
-        table: TableId,
-        key: Bytes,
+        /// What is put if the key has the expected value.
+        row: Row,
         expected: Option<Bytes>,
-        new: Bytes,
         done: Done<CasOutcome>,
         permit: Permit,
     },
@@ -46,14 +45,14 @@ impl Request {
     fn cost(&self) -> (usize, usize) {
         match self {
             Self::Write { rows, .. } => (rows.len(), rows_cost(rows)),
-            Self::Compare { key, new, .. } => (1, key.len() + new.len() + ROW_COST),
+            Self::Compare { row, .. } => (1, row.bytes() + ROW_COST),
         }
     }
 }
 
 /// What rows count for in the queue.
 pub(super) fn rows_cost(rows: &[Row]) -> usize {
-    rows.iter().map(|r| r.key.len() + r.value.len() + ROW_COST).sum()
+    rows.iter().map(|row| row.bytes() + ROW_COST).sum()
 }
 
 /// What the log thread got.

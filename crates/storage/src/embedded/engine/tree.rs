@@ -107,16 +107,15 @@ impl Shared {
 pub(super) struct Memtable(Arc<lsm_tree::Memtable>);
 
 impl Memtable {
-    /// Adds a row; returns the bytes it takes, with overhead.
-    pub(super) fn insert(&self, key: Bytes, value: Bytes, seqno: u64) -> u64 {
-        self.0
-            .insert(InternalValue::from_components(
-                key,
-                value,
-                seqno,
-                ValueType::Value,
-            ))
-            .0
+    /// Adds a row, or the mark that its key is deleted; returns the bytes it takes, with overhead.
+    pub(super) fn insert(&self, key: Bytes, value: Option<Bytes>, seqno: u64) -> u64 {
+        let kind = if value.is_some() {
+            ValueType::Value
+        } else {
+            ValueType::Tombstone
+        };
+        let row = InternalValue::from_components(key, value.unwrap_or_default(), seqno, kind);
+        self.0.insert(row).0
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -254,10 +253,12 @@ impl Tree {
         Cut { n, active, open }
     }
 
-    /// Keeps compaction from taking the version lock for longer than a moment, so that [`Self::rotate`] and
-    /// [`Self::cut`] are quick. Waits while compaction holds it.
+    /// Keeps compaction from taking the version lock, so that [`Self::rotate`] and [`Self::cut`] are quick.
+    /// Waits while compaction has it.
     pub(super) fn hold_compaction(&self) -> impl Drop + use<'_> {
         self.gate.enter(User::Rotation);
+        // A compaction that has just left the gate may still be about to let go of the lock.
+        drop(self.inner.get_version_history_lock());
         GateHeld(&self.gate)
     }
 
@@ -274,7 +275,8 @@ impl Tree {
         let _lock = self.inner.get_flush_lock();
         let mut last: Option<lsm_tree::UserKey> = None;
         let newest = sealed.0.iter().filter_map(|row| {
-            // The newest version of a key comes first; the others can be seen by no one who opens later.
+            // The newest version of a key comes first; the others can be seen by no one who opens later. A deleted
+            // key is written too: it hides what is in the files below.
             if last.as_ref().is_some_and(|key| *key == row.key.user_key) {
                 return None;
             }
@@ -299,7 +301,7 @@ impl Tree {
     /// Does one step of compaction; says whether it changed anything.
     pub(super) fn compact(&self) -> Result<bool, TreeError> {
         let before = self.inner.current_version().id();
-        // Until its first row is read, and again after its last, compaction holds the version lock.
+        // Before its first row is read, and again after its last, compaction holds the version lock.
         self.gate.enter(User::Compaction);
         let result = self.inner.compact(self.shared.compaction.clone(), SeqNo::MAX);
         self.gate.leave_compaction();
@@ -435,7 +437,8 @@ fn is_new(folder: &Path) -> Result<bool, EngineError> {
 /// Who may hold a tree's version lock for long: one at a time, and this says who.
 ///
 /// Rotation holds up all writers while it waits for that lock, and compaction holds it through several fsyncs.
-/// The lock itself can not be asked, but compaction calls our filter before and after it is let go.
+/// The lock itself can not be asked, but compaction makes our filter shortly before it lets go of the lock, and
+/// ends it before it takes the lock again. (It shows the filter no deleted keys, so the first row is no sign.)
 #[derive(Debug, Default)]
 struct Gate {
     user: Mutex<Option<User>>,
@@ -498,6 +501,7 @@ impl Factory for CompactionPace {
     }
 
     fn make_filter(&self, _: &Context) -> Box<dyn CompactionFilter> {
+        self.gate.leave_compaction();
         let files = self.tree.get().cloned().unwrap_or_default();
         Box::new(PacedCompaction {
             pacer: Pacer::new(self.folder.clone(), files.get(), self.pause),
@@ -506,7 +510,6 @@ impl Factory for CompactionPace {
             dropped: Arc::clone(&self.dropped),
             l0_runs: Arc::clone(&self.l0_runs),
             gate: Arc::clone(&self.gate),
-            reading: false,
         })
     }
 }
@@ -518,16 +521,10 @@ struct PacedCompaction {
     dropped: Arc<AtomicBool>,
     l0_runs: Arc<AtomicUsize>,
     gate: Arc<Gate>,
-    /// The first row has been read.
-    reading: bool,
 }
 
 impl CompactionFilter for PacedCompaction {
     fn filter_item(&mut self, item: ItemAccessor<'_>, _: &Context) -> lsm_tree::Result<Verdict> {
-        if !self.reading {
-            self.reading = true;
-            self.gate.leave_compaction();
-        }
         if self.stopping.load(Ordering::Relaxed) || self.dropped.load(Ordering::Relaxed) {
             return Err(lsm_tree::Error::Io(io::ErrorKind::Interrupted.into()));
         }
@@ -539,8 +536,6 @@ impl CompactionFilter for PacedCompaction {
 
     fn finish(self: Box<Self>) {
         // Next it takes the version lock to commit.
-        if self.reading {
-            self.gate.enter(User::Compaction);
-        }
+        self.gate.enter(User::Compaction);
     }
 }

@@ -47,8 +47,9 @@ pub(super) struct Group {
 #[derive(Debug)]
 pub(super) struct Run {
     pub(super) table: TableId,
-    /// Slices of `encoded`: one allocation a run, and nothing of the request is kept alive.
-    pub(super) rows: Vec<(Bytes, Bytes)>,
+    /// Slices of `encoded`: one allocation a run, and nothing of the request is kept alive. A row without a
+    /// value is a deleted key.
+    pub(super) rows: Vec<(Bytes, Option<Bytes>)>,
     encoded: Bytes,
 }
 
@@ -203,14 +204,12 @@ impl Draft {
                 self.answers.push(Answer::Write(done, permit));
             }
             Request::Compare {
-                table,
-                key,
+                row,
                 expected,
-                new,
                 done,
                 permit,
             } => {
-                let current = match self.current(store, table, &key, in_flight) {
+                let current = match self.current(store, row.table, &row.key, in_flight) {
                     Ok(current) => current,
                     Err(error @ EngineError::UnknownTable(_)) => {
                         done(Err(error));
@@ -225,11 +224,7 @@ impl Draft {
                 };
                 let outcome = if current == expected {
                     Counters::add(&store.counters.cas_applied, 1);
-                    self.push(Row {
-                        table,
-                        key,
-                        value: new,
-                    });
+                    self.push(row);
                     CasOutcome::Applied
                 } else {
                     Counters::add(&store.counters.cas_conflicts, 1);
@@ -247,7 +242,8 @@ impl Draft {
         self.rows.push(row);
     }
 
-    /// The newest value of a key: in this group, in the groups being applied, in the table.
+    /// The newest value of a key: in this group, in the groups being applied, in the table. A deleted key
+    /// has none, wherever that is met first.
     fn current(
         &mut self,
         store: &Store,
@@ -264,7 +260,7 @@ impl Draft {
                 .collect()
         });
         if let Some(n) = index.get(&(table, key.clone())) {
-            return Ok(Some(self.rows[*n].value.clone()));
+            return Ok(self.rows[*n].value.clone());
         }
         for (_, runs) in in_flight.iter().rev() {
             let Ok(run) = runs.binary_search_by_key(&table, |run| run.table) else {
@@ -272,7 +268,7 @@ impl Draft {
             };
             let rows = &runs[run].rows;
             if let Ok(n) = rows.binary_search_by(|(k, _)| k.cmp(key)) {
-                return Ok(Some(rows[n].1.clone()));
+                return Ok(rows[n].1.clone());
             }
         }
         // A group that was applied meanwhile is in both places, with the same value.
@@ -291,12 +287,10 @@ impl Draft {
                     .zip(next)
                     .filter(|(row, next)| next.is_none_or(|next| next.key != row.key))
             };
-            let size = newest()
-                .map(|(r, _)| ROW_HEAD + r.key.len() + r.value.len())
-                .sum();
+            let size = newest().map(|(row, _)| ROW_HEAD + row.bytes()).sum();
             let mut encoded = Vec::with_capacity(size);
             for (row, _) in newest() {
-                log::encode_row(row.table.0, &row.key, &row.value, &mut encoded);
+                log::encode_row(row.table.0, &row.key, row.value.as_deref(), &mut encoded);
             }
             runs.push(Run::decode(rows[0].table, encoded.into()));
         }
@@ -310,7 +304,8 @@ impl Run {
         let mut rows = Vec::new();
         let mut rest = &encoded[..];
         while let Some(row) = log::decode_row(&mut rest) {
-            rows.push((encoded.slice_ref(row.key), encoded.slice_ref(row.value)));
+            let value = row.value.map(|value| encoded.slice_ref(value));
+            rows.push((encoded.slice_ref(row.key), value));
         }
         Self { table, rows, encoded }
     }

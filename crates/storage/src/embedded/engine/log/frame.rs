@@ -4,7 +4,7 @@
 //! frame  = head | payload, cut into pieces of 496 bytes; zeros up to a whole number of 4 KiB blocks
 //! sector = crc32c u32 | segment u32 (top bit: first sector of a frame) | commit u64 | 496 bytes of the frame
 //! head   = magic u32 | payload bytes u32 | crc32c u32 | rows u32 | commit u64 | durable u64 | seqno u64 | chain u64
-//! row    = table u32 | kind u8 (0: put) | key bytes u16 | value bytes u32 | key | value
+//! row    = table u32 | kind u8 (0: put, 1: delete) | key bytes u16 | value bytes u32 (delete: 0) | key | value
 //! ```
 //!
 //! All integers are little-endian. A sector's crc also covers its place and the store it belongs to.
@@ -199,20 +199,24 @@ pub(super) fn decode_payload(stored: &StoredHead, frame: &[u8]) -> Option<Vec<u8
     (crc == stored.crc).then_some(bytes)
 }
 
-/// One row of a payload, and how many bytes it took.
+/// One row of a payload. Without a value the key is deleted.
 pub(in super::super) struct StoredRow<'a> {
     pub(in super::super) table: u32,
     pub(in super::super) key: &'a [u8],
-    pub(in super::super) value: &'a [u8],
+    pub(in super::super) value: Option<&'a [u8]>,
 }
+
+const PUT: u8 = 0;
+const DELETE: u8 = 1;
 
 /// Bytes of a row beside its key and value.
 pub(in super::super) const ROW_HEAD: usize = 11;
 
 /// Appends one row. Lengths were checked when the row was accepted.
-pub(in super::super) fn encode_row(table: u32, key: &[u8], value: &[u8], out: &mut Vec<u8>) {
+pub(in super::super) fn encode_row(table: u32, key: &[u8], value: Option<&[u8]>, out: &mut Vec<u8>) {
     out.extend(table.to_le_bytes());
-    out.push(0);
+    out.push(if value.is_some() { PUT } else { DELETE });
+    let value = value.unwrap_or_default();
     out.extend(u16::try_from(key.len()).unwrap_or(u16::MAX).to_le_bytes());
     out.extend(u32::try_from(value.len()).unwrap_or(u32::MAX).to_le_bytes());
     out.extend(key);
@@ -223,14 +227,13 @@ pub(in super::super) fn encode_row(table: u32, key: &[u8], value: &[u8], out: &m
 pub(in super::super) fn decode_row<'a>(payload: &mut &'a [u8]) -> Option<StoredRow<'a>> {
     let mut fields = Fields(payload);
     let (table, kind, key, value) = (fields.u32()?, fields.u8()?, fields.u16()?, fields.u32()?);
-    if kind != 0 {
-        return None;
-    }
-    let row = StoredRow {
-        table,
-        key: fields.bytes(key.into())?,
-        value: fields.bytes(value as usize)?,
+    let (key, value) = (fields.bytes(key.into())?, fields.bytes(value as usize)?);
+    let value = match kind {
+        PUT => Some(value),
+        DELETE if value.is_empty() => None,
+        _ => return None,
     };
+    let row = StoredRow { table, key, value };
     *payload = fields.0;
     Some(row)
 }
@@ -300,17 +303,40 @@ mod tests {
         }
 
         #[test]
-        fn roundtrip_rows(rows in prop::collection::vec((any::<u32>(), prop::collection::vec(any::<u8>(), 1..99), prop::collection::vec(any::<u8>(), 0..99)), 0..20)) {
+        fn roundtrip_rows(rows in prop::collection::vec((any::<u32>(), prop::collection::vec(any::<u8>(), 1..99), prop::option::of(prop::collection::vec(any::<u8>(), 0..99))), 0..20)) {
             let mut out = Vec::new();
             for (table, key, value) in &rows {
-                encode_row(*table, key, value, &mut out);
+                encode_row(*table, key, value.as_deref(), &mut out);
             }
             let mut left = &out[..];
             for (table, key, value) in &rows {
                 let row = decode_row(&mut left).unwrap();
-                prop_assert_eq!((row.table, row.key, row.value), (*table, &key[..], &value[..]));
+                prop_assert_eq!((row.table, row.key, row.value), (*table, &key[..], value.as_deref()));
             }
             prop_assert!(left.is_empty());
         }
+    }
+
+    #[test]
+    fn rows_are_a_stored_format() {
+        let put = [3, 0, 0, 0, 0, 1, 0, 2, 0, 0, 0, b'k', b'v', b'w'];
+        let empty = [3, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, b'k'];
+        let delete = [3, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, b'k'];
+        for (bytes, value) in [
+            (&put[..], Some(&b"vw"[..])),
+            (&empty[..], Some(&b""[..])),
+            (&delete[..], None),
+        ] {
+            let mut out = Vec::new();
+            encode_row(3, b"k", value, &mut out);
+            assert_eq!(out, bytes);
+            let row = decode_row(&mut &*bytes).unwrap();
+            assert_eq!((row.table, row.key, row.value), (3, &b"k"[..], value));
+        }
+        let (mut unknown, mut deletes_with_value) = (put, put);
+        unknown[4] = 2;
+        deletes_with_value[4] = 1;
+        assert!(decode_row(&mut &unknown[..]).is_none());
+        assert!(decode_row(&mut &deletes_with_value[..]).is_none());
     }
 }

@@ -1,0 +1,67 @@
+//! How fast a worker may read: bytes a second, and less while others wait for the store.
+
+use std::time::Duration;
+
+/// Foreground latency at which the pace is halved.
+const SLOW: Duration = Duration::from_millis(20);
+/// The pace is never divided by more than this.
+const DIVISOR_MAX: f64 = 16.0;
+
+/// Spreads work over time: asks how long to wait after each page.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// On the worker's elapsed clock: before this, nothing more is read.
+    free_at: Duration,
+}
+
+impl Pace {
+    /// A pace that starts now.
+    pub fn new(elapsed: Duration) -> Self {
+        Self { free_at: elapsed }
+    }
+
+    /// Counts a page that was read, and says how long to wait before the next. `foreground` is what reads and writes
+    /// of others take at present, if that is known.
+    pub fn after_page(
+        &mut self,
+        elapsed: Duration,
+        bytes: u64,
+        bytes_per_second: u64,
+        foreground: Option<Duration>,
+    ) -> Duration {
+        let slow = foreground.map_or(0.0, |latency| latency.as_secs_f64() / SLOW.as_secs_f64());
+        let divisor = (1.0 + slow).min(DIVISOR_MAX);
+        #[expect(clippy::cast_precision_loss, reason = "a wait needs no more digits")]
+        let seconds = bytes as f64 * divisor / bytes_per_second.max(1) as f64;
+        // A worker that was slower than its pace does not catch up in one go.
+        self.free_at = self.free_at.max(elapsed) + Duration::from_secs_f64(seconds.min(60.0));
+        self.free_at.saturating_sub(elapsed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_spread_to_the_bytes_allowed_and_slower_beside_slow_requests() {
+        let mut pace = Pace::new(Duration::ZERO);
+        assert_eq!(
+            pace.after_page(Duration::ZERO, 500, 1_000, None),
+            Duration::from_millis(500)
+        );
+        assert_eq!(
+            pace.after_page(
+                Duration::from_millis(500),
+                500,
+                1_000,
+                Some(Duration::from_millis(20))
+            ),
+            Duration::from_secs(1)
+        );
+        assert_eq!(
+            pace.after_page(Duration::from_secs(9), 500, 1_000, Some(Duration::from_secs(9))),
+            Duration::from_secs(8)
+        );
+    }
+}

@@ -1,0 +1,548 @@
+//! The states of a split, and the only place where one moves.
+//!
+//! ```text
+//! Detected ─▶ Planning ─▶ Planned ─▶ Splitting ─▶ Verifying ─▶ Completed ─▶ Invalidated ─▶ Retired
+//!    ▲  │        │ │                     │             │            │             │           │
+//!    │  └▶ Parked┘ └▶ NotWorthIt         └──────┬──────┘            │             │           │
+//!    │                    │                     ▼                   │             │           │
+//!    │                    │              Failed, Quarantined        │             │           │
+//!    └────────────────────┴─────────────────────┴───────────────────┴─────────────┴───────────┘
+//! ```
+//!
+//! Every edge, with the step that takes it, is in `docs/splits.md`; a test holds that page against this file.
+//!
+//! - S2: only [`Step::Verified`] completes, and only with checksums that are equal to the plan's.
+//! - S3: completing replaces what is served; what it replaces is to be removed.
+//! - S5: a step of a worker whose fence is not the record's is refused.
+
+use anabranch_model::EventTime;
+use serde::{Deserialize, Serialize};
+
+use crate::checksum::Checksum;
+use crate::lease::Lease;
+use crate::record::{
+    Copied, Gain, Retiring, RetryPolicy, Serving, SplitPlan, SplitReason, SplitRecord, SurveyTask,
+};
+use crate::target::Target;
+
+/// Where a generation stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SplitState {
+    /// A read found it wide.
+    Detected,
+    /// It can not be split before some time.
+    Parked {
+        /// When to look again, at the latest.
+        due: EventTime,
+    },
+    /// Its original is being surveyed.
+    Planning {
+        /// By whom.
+        lease: Lease,
+        /// How far.
+        task: SurveyTask,
+    },
+    /// It is known what to do.
+    Planned {
+        /// What.
+        plan: SplitPlan,
+    },
+    /// Its targets are being written.
+    Splitting {
+        /// By whom.
+        lease: Lease,
+        /// What.
+        plan: SplitPlan,
+        /// How far.
+        copied: Copied,
+    },
+    /// Its targets are being read back.
+    Verifying {
+        /// By whom.
+        lease: Lease,
+        /// What they have to hold.
+        plan: SplitPlan,
+    },
+    /// Its targets are proved.
+    Completed,
+    /// Surveyed, and not worth dividing.
+    NotWorthIt {
+        /// Bytes that the survey found.
+        bytes: u64,
+        /// Everything before this was surveyed.
+        boundary: EventTime,
+    },
+    /// It is tried again.
+    Failed {
+        /// When.
+        retry: EventTime,
+    },
+    /// It failed too often: an operator decides.
+    Quarantined,
+    /// What was served is not served any more.
+    Invalidated,
+    /// Nothing of it is left.
+    Retired,
+}
+
+impl SplitState {
+    /// As it is written on the wire, in logs and in metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Detected => "DETECTED",
+            Self::Parked { .. } => "PARKED",
+            Self::Planning { .. } => "PLANNING",
+            Self::Planned { .. } => "PLANNED",
+            Self::Splitting { .. } => "SPLITTING",
+            Self::Verifying { .. } => "VERIFYING",
+            Self::Completed => "COMPLETED",
+            Self::NotWorthIt { .. } => "NOT_WORTH_IT",
+            Self::Failed { .. } => "FAILED",
+            Self::Quarantined => "QUARANTINED",
+            Self::Invalidated => "INVALIDATED",
+            Self::Retired => "RETIRED",
+        }
+    }
+}
+
+/// What happens to a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A read found the partition (still, or again) wide.
+    Detect {
+        /// Bytes that it had read of the original.
+        bytes: u64,
+    },
+    /// It can not be split yet.
+    Park {
+        /// When to look again, at the latest.
+        due: EventTime,
+        /// Why.
+        reason: SplitReason,
+    },
+    /// A planner begins to survey, or goes on where another stopped.
+    Survey {
+        /// The planner.
+        lease: Lease,
+        /// What is surveyed; what is there of an earlier planner under the same basis goes on instead.
+        task: SurveyTask,
+    },
+    /// A survey's checkpoint.
+    Surveyed {
+        /// The planner's fence.
+        fence: u64,
+        /// How far it has come.
+        task: SurveyTask,
+    },
+    /// The survey is over, and this is to be done.
+    Plan {
+        /// The planner's fence.
+        fence: u64,
+        /// The plan.
+        plan: SplitPlan,
+    },
+    /// The survey is over, and nothing is to be done.
+    Leave {
+        /// The planner's fence.
+        fence: u64,
+        /// Bytes that it found.
+        bytes: u64,
+    },
+    /// A splitter begins to copy, or goes on where another stopped.
+    Split {
+        /// The splitter.
+        lease: Lease,
+    },
+    /// A copy's checkpoint.
+    Copied {
+        /// The splitter's fence.
+        fence: u64,
+        /// How far it has come.
+        copied: Copied,
+    },
+    /// Everything is written.
+    Verify {
+        /// The splitter's fence.
+        fence: u64,
+    },
+    /// Every target was read back.
+    Verified {
+        /// The splitter's fence.
+        fence: u64,
+        /// What each target held, in the order of the plan.
+        read_back: Vec<Checksum>,
+        /// What is done about a difference.
+        retry: RetryPolicy,
+    },
+    /// The worker could not go on.
+    Fail {
+        /// The worker's fence.
+        fence: u64,
+        /// Why.
+        reason: SplitReason,
+        /// In words.
+        detail: String,
+        /// What is done about it.
+        retry: RetryPolicy,
+    },
+    /// Nothing of it may be served, or made, any more.
+    Invalidate {
+        /// Why.
+        reason: SplitReason,
+    },
+    /// An operator sends it round again.
+    Retry,
+    /// The first of the retiring target buckets are removed.
+    Removed {
+        /// Which.
+        retiring: Retiring,
+    },
+    /// A read was made both ways.
+    Measured {
+        /// What all such reads found.
+        gain: Gain,
+    },
+}
+
+/// A step that a record does not allow.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("a split in state {from} does not take the step {step}: {why}")]
+pub struct IllegalStep {
+    /// The record's state.
+    pub from: &'static str,
+    /// The step.
+    pub step: &'static str,
+    /// What is wrong.
+    pub why: &'static str,
+}
+
+impl Step {
+    /// Its name, as in the docs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Detect { .. } => "detect",
+            Self::Park { .. } => "park",
+            Self::Survey { .. } => "survey",
+            Self::Surveyed { .. } => "surveyed",
+            Self::Plan { .. } => "plan",
+            Self::Leave { .. } => "leave",
+            Self::Split { .. } => "split",
+            Self::Copied { .. } => "copied",
+            Self::Verify { .. } => "verify",
+            Self::Verified { .. } => "verified",
+            Self::Fail { .. } => "fail",
+            Self::Invalidate { .. } => "invalidate",
+            Self::Retry => "retry",
+            Self::Removed { .. } => "removed",
+            Self::Measured { .. } => "measured",
+        }
+    }
+
+    fn fence(&self) -> Option<u64> {
+        match self {
+            Self::Surveyed { fence, .. }
+            | Self::Plan { fence, .. }
+            | Self::Leave { fence, .. }
+            | Self::Copied { fence, .. }
+            | Self::Verify { fence }
+            | Self::Verified { fence, .. }
+            | Self::Fail { fence, .. } => Some(*fence),
+            _ => None,
+        }
+    }
+}
+
+impl SplitRecord {
+    /// The record after a step: the only way in which one moves.
+    ///
+    /// # Errors
+    /// When the state does not take the step, or the step is of a worker that was overtaken (S5).
+    pub fn after(&self, step: Step, now: EventTime) -> Result<Self, IllegalStep> {
+        let illegal = |why| IllegalStep {
+            from: self.state.name(),
+            step: step.name(),
+            why,
+        };
+        if step.fence().is_some_and(|fence| fence != self.fence) {
+            return Err(illegal("another worker has taken over"));
+        }
+        let mut next = self.clone();
+        next.updated = now;
+        match (&self.state, step.clone()) {
+            (
+                SplitState::Completed
+                | SplitState::NotWorthIt { .. }
+                | SplitState::Invalidated
+                | SplitState::Retired,
+                Step::Detect { bytes },
+            ) => {
+                next.detected_bytes = bytes;
+                next.explain(None, String::new());
+                next.state = SplitState::Detected;
+            }
+
+            (
+                SplitState::Detected
+                | SplitState::Parked { .. }
+                | SplitState::Failed { .. }
+                | SplitState::Planning { .. },
+                Step::Park { due, reason },
+            ) => {
+                next.explain(Some(reason), String::new());
+                next.state = SplitState::Parked { due };
+            }
+
+            (
+                SplitState::Detected | SplitState::Parked { .. } | SplitState::Failed { .. },
+                Step::Survey { lease, task },
+            ) => {
+                if task.extends && self.extendable(&task).is_none() {
+                    return Err(illegal("nothing is served that could be extended"));
+                }
+                next.generation += 1;
+                next.fence += 1;
+                next.state = SplitState::Planning { lease, task };
+            }
+            (SplitState::Planning { task: stored, .. }, Step::Survey { lease, task }) => {
+                next.fence += 1;
+                // What was surveyed is still true under the same basis; its boundary and aim stay too.
+                let task = if stored.basis == task.basis {
+                    stored.clone()
+                } else {
+                    task
+                };
+                next.state = SplitState::Planning { lease, task };
+            }
+            (SplitState::Planning { lease, .. }, Step::Surveyed { task, .. }) => {
+                next.state = SplitState::Planning { lease: *lease, task };
+            }
+            (SplitState::Planning { .. }, Step::Plan { plan, .. }) => {
+                if plan.targets.is_empty() {
+                    return Err(illegal("the plan has no targets"));
+                }
+                next.explain(None, String::new());
+                next.state = SplitState::Planned { plan };
+            }
+            (SplitState::Planning { task, .. }, Step::Leave { bytes, .. }) => {
+                next.attempts = 0;
+                next.explain(Some(SplitReason::Small), String::new());
+                next.state = if self.extendable(task).is_some() {
+                    SplitState::Completed
+                } else {
+                    SplitState::NotWorthIt {
+                        bytes,
+                        boundary: task.boundary,
+                    }
+                };
+            }
+
+            (SplitState::Planned { plan }, Step::Split { lease }) => {
+                next.fence += 1;
+                next.state = SplitState::Splitting {
+                    lease,
+                    plan: plan.clone(),
+                    copied: Copied::default(),
+                };
+            }
+            (SplitState::Splitting { plan, copied, .. }, Step::Split { lease }) => {
+                next.fence += 1;
+                next.state = SplitState::Splitting {
+                    lease,
+                    plan: plan.clone(),
+                    copied: copied.clone(),
+                };
+            }
+            (SplitState::Verifying { plan, .. }, Step::Split { lease }) => {
+                next.fence += 1;
+                next.state = SplitState::Verifying {
+                    lease,
+                    plan: plan.clone(),
+                };
+            }
+            (SplitState::Splitting { lease, plan, .. }, Step::Copied { copied, .. }) => {
+                next.state = SplitState::Splitting {
+                    lease: *lease,
+                    plan: plan.clone(),
+                    copied,
+                };
+            }
+            (SplitState::Splitting { lease, plan, copied }, Step::Verify { .. }) => {
+                if copied.targets as usize != plan.targets.len() {
+                    return Err(illegal("not every target is written"));
+                }
+                next.state = SplitState::Verifying {
+                    lease: *lease,
+                    plan: plan.clone(),
+                };
+            }
+            (SplitState::Verifying { plan, .. }, Step::Verified { read_back, retry, .. }) => {
+                let planned = plan.targets.iter().map(|target| target.checksum);
+                // S2: targets are served only when they hold exactly what the original holds.
+                if planned.eq(read_back.iter().copied()) {
+                    next.complete(plan, now);
+                } else {
+                    let detail = mismatch(&plan.targets, &read_back);
+                    next.fail(SplitReason::ChecksumMismatch, detail, retry, now);
+                }
+            }
+
+            (
+                SplitState::Planning { .. } | SplitState::Splitting { .. } | SplitState::Verifying { .. },
+                Step::Fail {
+                    reason,
+                    detail,
+                    retry,
+                    ..
+                },
+            ) => next.fail(reason, detail, retry, now),
+
+            (state, Step::Invalidate { reason }) => {
+                let idle = matches!(state, SplitState::Invalidated | SplitState::Retired);
+                if idle && self.serving.is_none() {
+                    return Err(illegal("nothing is served or made"));
+                }
+                next.retire_plan();
+                next.retire_serving();
+                next.explain(Some(reason), String::new());
+                next.fence += 1;
+                next.state = SplitState::Invalidated;
+            }
+
+            (
+                SplitState::Failed { .. }
+                | SplitState::Quarantined
+                | SplitState::NotWorthIt { .. }
+                | SplitState::Parked { .. }
+                | SplitState::Invalidated
+                | SplitState::Retired,
+                Step::Retry,
+            ) => {
+                next.attempts = 0;
+                next.explain(Some(SplitReason::Operator), String::new());
+                next.state = SplitState::Detected;
+            }
+
+            (_, Step::Removed { retiring }) => {
+                if next.retiring.first() != Some(&retiring) {
+                    return Err(illegal("these targets are not the next to be removed"));
+                }
+                next.retiring.remove(0);
+                if next.retiring.is_empty() && next.state == SplitState::Invalidated {
+                    next.state = SplitState::Retired;
+                }
+            }
+
+            (SplitState::Completed, Step::Measured { gain }) => next.gain = Some(gain),
+
+            _ => return Err(illegal("this state does not take it")),
+        }
+        Ok(next)
+    }
+
+    /// What a survey of this kind adds to, if that is served on the same basis.
+    pub fn extendable(&self, task: &SurveyTask) -> Option<&Serving> {
+        let serving = self.serving.as_ref()?;
+        (task.extends && serving.basis == task.basis && serving.boundary < task.boundary).then_some(serving)
+    }
+
+    /// True when a detection of the partition means that there is something to do, for a partition of which
+    /// everything before `frozen_before` is immutable and that ends at `end`.
+    pub fn wants_detection(&self, basis: crate::record::Basis, end: EventTime) -> bool {
+        match &self.state {
+            // Past the boundary the original grows on, or its basis is gone.
+            SplitState::Completed => self
+                .serving
+                .as_ref()
+                .is_none_or(|serving| serving.basis != basis || serving.boundary < end),
+            SplitState::NotWorthIt { boundary, .. } => *boundary < end,
+            SplitState::Invalidated | SplitState::Retired => true,
+            _ => false,
+        }
+    }
+
+    fn explain(&mut self, reason: Option<SplitReason>, detail: String) {
+        self.reason = reason;
+        self.detail = detail;
+    }
+
+    fn complete(&mut self, plan: &SplitPlan, now: EventTime) {
+        let kept = match &self.serving {
+            Some(serving) if plan.extends && serving.basis == plan.basis => {
+                std::mem::take(&mut self.serving).map_or_else(Vec::new, |serving| serving.targets)
+            }
+            _ => Vec::new(),
+        };
+        self.retire_serving();
+        self.serving = Some(Serving {
+            generation: self.generation,
+            basis: plan.basis,
+            boundary: plan.boundary,
+            targets: kept.into_iter().chain(plan.targets.iter().cloned()).collect(),
+            since: now,
+        });
+        self.attempts = 0;
+        self.gain = None;
+        self.explain(None, String::new());
+        self.state = SplitState::Completed;
+    }
+
+    fn fail(&mut self, reason: SplitReason, detail: String, retry: RetryPolicy, now: EventTime) {
+        self.retire_plan();
+        self.attempts += 1;
+        self.explain(Some(reason), detail);
+        self.state = match retry.wait(self.attempts) {
+            Some(wait) => SplitState::Failed {
+                retry: now.saturating_add(wait),
+            },
+            None => SplitState::Quarantined,
+        };
+    }
+
+    /// What the generation under way may have written is to be removed.
+    fn retire_plan(&mut self) {
+        if let Some(plan) = self.plan() {
+            let event_buckets = buckets(&plan.targets);
+            self.retiring.push(Retiring { event_buckets });
+        }
+    }
+
+    fn retire_serving(&mut self) {
+        if let Some(serving) = self.serving.take() {
+            let event_buckets = buckets(&serving.targets);
+            self.retiring.push(Retiring { event_buckets });
+        }
+    }
+}
+
+fn buckets(targets: &[Target]) -> Vec<u32> {
+    targets.iter().map(|target| target.event_bucket).collect()
+}
+
+/// Names the first target that differs.
+fn mismatch(planned: &[Target], read_back: &[Checksum]) -> String {
+    for (n, target) in planned.iter().enumerate() {
+        match read_back.get(n) {
+            Some(found) if *found == target.checksum => {}
+            Some(found) => {
+                return format!(
+                    "target {n} (event bucket {}): surveyed {} rows, {} bytes, sum {:032x}, crc {:08x}; read back {} rows, {} bytes, sum {:032x}, crc {:08x}",
+                    target.event_bucket,
+                    target.checksum.rows,
+                    target.checksum.bytes,
+                    target.checksum.sum,
+                    target.checksum.crc,
+                    found.rows,
+                    found.bytes,
+                    found.sum,
+                    found.crc
+                );
+            }
+            None => return format!("target {n} was not read back"),
+        }
+    }
+    format!(
+        "{} targets were read back, {} planned",
+        read_back.len(),
+        planned.len()
+    )
+}

@@ -1,0 +1,362 @@
+//! Split records, typed: read, moved by the one transition function, listed as far as they changed.
+//!
+//! ```text
+//! step ─▶ SplitRecord::after ─▶ compare-and-set of the record ─▶ its shard's marker moves
+//! ```
+//!
+//! - S3, S5: a record moves only from the version that the step was decided on.
+//! - A marker moves *after* the record that it tells of, so whoever sees the marker sees the record. A marker that was
+//!   lost (a crash in between) is made up for by whoever lists everything from time to time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anabranch_model::{EventTime, NamespaceName, PartitionKey, SliceName};
+use anabranch_split::{IllegalStep, SplitRecord, Step};
+use bytes::Bytes;
+
+use crate::error::StoreError;
+use crate::keys::split_shard;
+use crate::records::{CasOutcome, RecordKey, RecordPrefix, RecordStore, VersionedRecord};
+
+/// Records asked for at once.
+const LIST_MAX: usize = 500;
+
+/// Handle on the split records of a store.
+#[derive(Clone, Debug)]
+pub struct SplitRecords(Arc<dyn RecordStore>);
+
+/// A split record with the version to move it by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredSplit {
+    /// Its version.
+    pub version: u64,
+    /// The record.
+    pub record: Box<SplitRecord>,
+}
+
+/// What stands under a partition's key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SplitSlot {
+    /// No record; one is made from this version.
+    Free {
+        /// 0, or the version of a removal.
+        version: u64,
+    },
+    /// A record.
+    Taken(StoredSplit),
+}
+
+/// What became of a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Moved {
+    /// The record stands so now.
+    To(StoredSplit),
+    /// Somebody else moved it first: read it again, then decide.
+    Overtaken,
+    /// The record does not take the step.
+    Illegal(IllegalStep),
+}
+
+impl SplitRecords {
+    /// The split records among these records.
+    pub fn new(records: Arc<dyn RecordStore>) -> Self {
+        Self(records)
+    }
+
+    /// What stands under a partition's key.
+    ///
+    /// # Errors
+    /// When the store does not answer, or the record is damaged.
+    pub async fn get(
+        &self,
+        namespace: &NamespaceName,
+        partition: &PartitionKey,
+    ) -> Result<SplitSlot, StoreError> {
+        let key = key(namespace, partition);
+        Ok(match self.0.get(&key).await? {
+            None => SplitSlot::Free { version: 0 },
+            Some(VersionedRecord { version, value: None }) => SplitSlot::Free { version },
+            Some(VersionedRecord {
+                version,
+                value: Some(value),
+            }) => SplitSlot::Taken(StoredSplit {
+                version,
+                record: Box::new(decode(&key, &value)?),
+            }),
+        })
+    }
+
+    /// Stores a first record where there is none.
+    ///
+    /// # Errors
+    /// When the store does not say that it happened.
+    pub async fn create(
+        &self,
+        namespace: &NamespaceName,
+        version: u64,
+        record: SplitRecord,
+    ) -> Result<Moved, StoreError> {
+        self.store(namespace, version, record, true).await
+    }
+
+    /// Moves a record by a step.
+    ///
+    /// # Errors
+    /// When the store does not say that it happened: read it again, then decide.
+    pub async fn step(
+        &self,
+        namespace: &NamespaceName,
+        from: &StoredSplit,
+        step: Step,
+        now: EventTime,
+    ) -> Result<Moved, StoreError> {
+        let record = match from.record.after(step, now) {
+            Ok(record) => record,
+            Err(illegal) => return Ok(Moved::Illegal(illegal)),
+        };
+        // Checkpoints are for the worker alone.
+        let told = record.state.name() != from.record.state.name()
+            || record.serving != from.record.serving
+            || record.retiring != from.record.retiring;
+        self.store(namespace, from.version, record, told).await
+    }
+
+    async fn store(
+        &self,
+        namespace: &NamespaceName,
+        expected: u64,
+        record: SplitRecord,
+        told: bool,
+    ) -> Result<Moved, StoreError> {
+        let key = key(namespace, &record.partition);
+        let bytes = record.encode().map_err(|error| damaged(&key, &error))?;
+        let outcome = self
+            .0
+            .compare_and_set(&key, expected, Some(Bytes::from(bytes)))
+            .await?;
+        let CasOutcome::Applied { version } = outcome else {
+            return Ok(Moved::Overtaken);
+        };
+        if told {
+            self.mark(namespace, &record.partition).await?;
+        }
+        Ok(Moved::To(StoredSplit {
+            version,
+            record: Box::new(record),
+        }))
+    }
+
+    async fn mark(&self, namespace: &NamespaceName, partition: &PartitionKey) -> Result<(), StoreError> {
+        let key = RecordKey::SplitMarker {
+            namespace: namespace.clone(),
+            slice: partition.slice.clone(),
+            shard: split_shard(&partition.time_series_id),
+        };
+        let version = self.0.get(&key).await?.map_or(0, |marker| marker.version);
+        // A conflict is as good: somebody moved it after the record was stored.
+        self.0
+            .compare_and_set(&key, version, Some(Bytes::new()))
+            .await
+            .map(drop)
+    }
+
+    /// The markers of a namespace: a shard whose marker did not move did not change.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn markers(
+        &self,
+        namespace: &NamespaceName,
+    ) -> Result<BTreeMap<(SliceName, u8), u64>, StoreError> {
+        let found = self.all(&RecordPrefix::SplitMarkers(namespace.clone())).await?;
+        let marker = |(key, record): (RecordKey, VersionedRecord)| match key {
+            RecordKey::SplitMarker { slice, shard, .. } => Some(((slice, shard), record.version)),
+            _ => None,
+        };
+        Ok(found.into_iter().filter_map(marker).collect())
+    }
+
+    /// The records of a shard, by partition.
+    ///
+    /// # Errors
+    /// When the store does not answer, or a record is damaged.
+    pub async fn shard(
+        &self,
+        namespace: &NamespaceName,
+        slice: &SliceName,
+        shard: u8,
+    ) -> Result<Vec<StoredSplit>, StoreError> {
+        let prefix = RecordPrefix::SplitShard(namespace.clone(), slice.clone(), shard);
+        self.all(&prefix).await?.into_iter().map(stored).collect()
+    }
+
+    /// Records of a namespace in the order of their keys, after a partition.
+    ///
+    /// # Errors
+    /// When the store does not answer, or a record is damaged.
+    pub async fn list(
+        &self,
+        namespace: &NamespaceName,
+        after: Option<&PartitionKey>,
+        records_max: usize,
+    ) -> Result<Vec<StoredSplit>, StoreError> {
+        let after = after.map(|partition| key(namespace, partition));
+        let prefix = RecordPrefix::Splits(namespace.clone());
+        let found = self.0.list(&prefix, after.as_ref(), records_max).await?;
+        found.into_iter().map(stored).collect()
+    }
+
+    /// Removes the records and markers of a slice, or of a whole namespace. What was removed already is passed over.
+    ///
+    /// # Errors
+    /// When the store does not say that it happened.
+    pub async fn forget(
+        &self,
+        namespace: &NamespaceName,
+        slice: Option<&SliceName>,
+    ) -> Result<(), StoreError> {
+        let namespace = namespace.clone();
+        let prefixes = match slice {
+            None => [
+                RecordPrefix::Splits(namespace.clone()),
+                RecordPrefix::SplitMarkers(namespace),
+            ],
+            Some(slice) => [
+                RecordPrefix::SplitsOfSlice(namespace.clone(), slice.clone()),
+                RecordPrefix::SplitMarkersOfSlice(namespace, slice.clone()),
+            ],
+        };
+        for prefix in prefixes {
+            for (key, record) in self.all(&prefix).await? {
+                self.0.compare_and_set(&key, record.version, None).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn all(&self, prefix: &RecordPrefix) -> Result<Vec<(RecordKey, VersionedRecord)>, StoreError> {
+        let mut all: Vec<(RecordKey, VersionedRecord)> = Vec::new();
+        loop {
+            let after = all.last().map(|(key, _)| key.clone());
+            let page = self.0.list(prefix, after.as_ref(), LIST_MAX).await?;
+            let ended = page.len() < LIST_MAX;
+            all.extend(page);
+            if ended {
+                return Ok(all);
+            }
+        }
+    }
+}
+
+fn key(namespace: &NamespaceName, partition: &PartitionKey) -> RecordKey {
+    RecordKey::Split {
+        namespace: namespace.clone(),
+        partition: partition.clone(),
+    }
+}
+
+fn stored((key, record): (RecordKey, VersionedRecord)) -> Result<StoredSplit, StoreError> {
+    Ok(StoredSplit {
+        version: record.version,
+        record: Box::new(decode(&key, &record.value.unwrap_or_default())?),
+    })
+}
+
+fn decode(key: &RecordKey, bytes: &[u8]) -> Result<SplitRecord, StoreError> {
+    SplitRecord::decode(bytes).map_err(|error| damaged(key, &error))
+}
+
+fn damaged(key: &RecordKey, error: &dyn std::error::Error) -> StoreError {
+    StoreError::Corrupt {
+        what: format!("record {key:?}"),
+        reason: anabranch_runtime::error_chain(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anabranch_model::TimeSeriesId;
+
+    use super::*;
+    use crate::memory::MemoryStore;
+
+    fn partition(id: &str) -> PartitionKey {
+        PartitionKey {
+            slice: SliceName::new("20260101").unwrap(),
+            time_series_id: TimeSeriesId::new(id).unwrap(),
+            time_bucket: 1,
+            event_bucket: 0,
+        }
+    }
+
+    const NOW: EventTime = EventTime::from_micros(5);
+
+    #[tokio::test]
+    async fn a_record_moves_only_from_where_the_step_was_decided() {
+        let splits = SplitRecords::new(Arc::new(MemoryStore::new()));
+        let namespace = NamespaceName::new("ns").unwrap();
+        let record = SplitRecord::detected(partition("a"), 7, NOW);
+        assert_eq!(
+            splits.get(&namespace, &record.partition).await.unwrap(),
+            SplitSlot::Free { version: 0 }
+        );
+        let Moved::To(stored) = splits.create(&namespace, 0, record.clone()).await.unwrap() else {
+            panic!("it is free");
+        };
+        assert_eq!(
+            splits.create(&namespace, 0, record.clone()).await.unwrap(),
+            Moved::Overtaken
+        );
+        let before = splits.markers(&namespace).await.unwrap();
+        let invalidate = Step::Invalidate {
+            reason: anabranch_split::SplitReason::Operator,
+        };
+        let moved = splits
+            .step(&namespace, &stored, invalidate.clone(), NOW)
+            .await
+            .unwrap();
+        assert!(matches!(moved, Moved::To(_)));
+        assert_ne!(splits.markers(&namespace).await.unwrap(), before);
+        assert_eq!(
+            splits.step(&namespace, &stored, invalidate, NOW).await.unwrap(),
+            Moved::Overtaken
+        );
+        let illegal = splits.step(&namespace, &stored, Step::Retry, NOW).await.unwrap();
+        assert!(matches!(illegal, Moved::Illegal(_)));
+    }
+
+    #[tokio::test]
+    async fn forgotten_records_are_gone_and_can_be_made_again() {
+        let splits = SplitRecords::new(Arc::new(MemoryStore::new()));
+        let namespace = NamespaceName::new("ns").unwrap();
+        for id in ["a", "b", "c"] {
+            let record = SplitRecord::detected(partition(id), 7, NOW);
+            splits.create(&namespace, 0, record).await.unwrap();
+        }
+        assert_eq!(splits.list(&namespace, None, 10).await.unwrap().len(), 3);
+        let shard = split_shard(&partition("a").time_series_id);
+        let listed = splits
+            .shard(&namespace, &partition("a").slice, shard)
+            .await
+            .unwrap();
+        assert!(
+            listed
+                .iter()
+                .any(|split| split.record.partition == partition("a"))
+        );
+        splits
+            .forget(&namespace, Some(&partition("a").slice))
+            .await
+            .unwrap();
+        assert!(splits.list(&namespace, None, 10).await.unwrap().is_empty());
+        let SplitSlot::Free { version } = splits.get(&namespace, &partition("a")).await.unwrap() else {
+            panic!("it was forgotten");
+        };
+        let again = SplitRecord::detected(partition("a"), 7, NOW);
+        assert!(matches!(
+            splits.create(&namespace, version, again).await.unwrap(),
+            Moved::To(_)
+        ));
+    }
+}

@@ -1,0 +1,1 @@
+//! A detection becomes a stored plan.
