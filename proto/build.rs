@@ -4,9 +4,10 @@
 
 use std::{env, fs, path::PathBuf};
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "anabranch/timeseries/v1/timeseries_service.proto",
     "anabranch/admin/v1/admin_service.proto",
+    "anabranch/pipeline/v1/detection.proto",
     "google/rpc/status.proto",
     "google/rpc/error_details.proto",
 ];

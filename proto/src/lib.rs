@@ -13,7 +13,7 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/wire.rs"));
 }
 
-pub use generated::anabranch::{admin, timeseries};
+pub use generated::anabranch::{admin, pipeline, timeseries};
 
 /// Every message and service of this crate, with its imports and its comments, as an encoded
 /// `google.protobuf.FileDescriptorSet`. For reflection and for the JSON gateway.

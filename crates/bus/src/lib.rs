@@ -8,13 +8,19 @@
 //! - A detection is handed out again until it is acked, and it is acked only after its record is stored.
 //! - Detections of one partition are one: the topic is keyed by partition.
 //!
-//! Where the topic lives is chosen by the binary; nobody else asks.
+//! [`conformance`] is the contract in full. Where the topic lives is chosen by the binary; nobody else asks.
+
+pub mod conformance;
+mod store;
+mod wire;
 
 use std::fmt;
 
 use anabranch_model::{NamespaceName, PartitionKey};
 use anabranch_storage::StoreError;
 use async_trait::async_trait;
+
+pub use self::store::StoreBus;
 
 /// A partition that a read found wide.
 #[derive(Clone, Debug, PartialEq, Eq)]
