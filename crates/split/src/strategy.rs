@@ -68,7 +68,11 @@ impl EventBucketSplit {
     pub fn decide(&self, survey: &Survey) -> Decision {
         let total = survey.total().bytes;
         let aim = self.aim.target_bytes.max(1);
-        let least = if self.kept == 0 { 2 * aim } else { aim };
+        let least = if self.kept == 0 {
+            aim.saturating_mul(2)
+        } else {
+            aim
+        };
         if total < least {
             return Decision::NotWorthIt;
         }
