@@ -13,6 +13,7 @@
     reason = "a test fails by panicking, reports on stdout, and runs a real process in real time"
 )]
 
+pub(crate) mod history;
 pub(crate) mod json;
 pub(crate) mod made;
 pub(crate) mod raw;
@@ -74,6 +75,18 @@ impl Started {
 
     /// The same with settings in its environment.
     pub(crate) fn serve_with(data_dir: &Path, more: &[&str], settings: &[(&str, &str)]) -> Self {
+        Self::start(Command::new(binary()), data_dir, more, settings)
+    }
+
+    /// The same as the child of another program: its words come before the binary. Killing it kills only that program,
+    /// so this is for programs that end with their child and end it with them, as strace does.
+    pub(crate) fn serve_under(program: &[&str], data_dir: &Path) -> Self {
+        let mut command = Command::new(program[0]);
+        command.args(&program[1..]).arg(binary());
+        Self::start(command, data_dir, &[], &[])
+    }
+
+    fn start(mut command: Command, data_dir: &Path, more: &[&str], settings: &[(&str, &str)]) -> Self {
         let beside = data_dir.parent().unwrap();
         let stderr = beside.join("stderr.log");
         let log = OpenOptions::new()
@@ -81,7 +94,7 @@ impl Started {
             .append(true)
             .open(&stderr)
             .unwrap();
-        let mut child = Command::new(binary())
+        let mut child = command
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data_dir)
             .args(more)
