@@ -97,7 +97,13 @@ impl Core {
             metrics,
             settings.read,
         );
-        let admin = Admin::new(namespaces.clone(), keeper.clone(), write_metrics);
+        let admin = Admin::new(
+            namespaces.clone(),
+            keeper.clone(),
+            write_metrics,
+            store.clone(),
+            clock.clone(),
+        );
         let started = (EventTime::from_micros(clock.unix_micros()), clock.elapsed());
         Ok(Arc::new(Self {
             namespaces,
