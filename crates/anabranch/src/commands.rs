@@ -6,6 +6,7 @@ mod blocks;
 mod config;
 mod errors;
 mod explain;
+mod healing;
 mod namespace;
 mod namespace_settings;
 mod pages;

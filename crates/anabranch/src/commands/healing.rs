@@ -9,13 +9,13 @@
 use std::sync::Arc;
 
 use anabranch_bus::DetectionBus;
-use anabranch_catalog::freeze::FreezeOutcome;
+use anabranch_catalog::FreezeOutcome;
 use anabranch_model::{EventTime, NamespaceName, PartitionKey, SliceName};
 use anabranch_planner::{
     DryPlan, DryPlanner, Freeze, Freezer, Planner, PlannerMetrics, PlannerParts, PlannerSettings,
 };
 use anabranch_runtime::telemetry::Metrics;
-use anabranch_runtime::{Clock, Foreground, Randomness, Tasks};
+use anabranch_runtime::{Clock, Randomness, Tasks};
 use anabranch_server::admin::{PlanPreview, PlanPreviewed};
 use anabranch_server::core::Core;
 use anabranch_server::errors::ServiceError;
@@ -31,7 +31,6 @@ pub(super) fn start(
     core: &Core,
     bus: Arc<dyn DetectionBus>,
     clock: Arc<dyn Clock>,
-    foreground: Arc<Foreground>,
     randomness: &Randomness,
     tasks: &Tasks,
     metrics: &Metrics,
@@ -44,7 +43,7 @@ pub(super) fn start(
         bus,
         freezer: Arc::new(OwnFreezer(core.keeper.clone())),
         clock: clock.clone(),
-        foreground: Some(foreground.clone()),
+        foreground: Some(core.foreground.clone()),
         nudge,
         planned: planned.clone(),
     };
@@ -61,7 +60,7 @@ pub(super) fn start(
         events: store.events.clone(),
         records: store.records.clone(),
         clock,
-        foreground: Some(foreground),
+        foreground: Some(core.foreground.clone()),
         nudge: planned,
     };
     let settings = SplitterSettings {

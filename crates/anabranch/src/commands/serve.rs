@@ -8,6 +8,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anabranch_bus::StoreBus;
 use anabranch_runtime::telemetry::{self, Metrics};
 use anabranch_runtime::{Randomness, SystemClock, Tasks};
 use anabranch_server::core::Core;
@@ -18,8 +19,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tracing::info;
 
-use super::Session;
 use super::config::load;
+use super::{Session, healing};
 use crate::cli::Serve;
 use crate::exit::Failure;
 use crate::output::print_line;
@@ -80,8 +81,10 @@ pub(crate) async fn start(clock: Arc<SystemClock>, settings: &Settings) -> Resul
         ))
     })?;
     let (edge, tasks) = (Tasks::new(), Tasks::new());
+    let bus = Arc::new(StoreBus::new(store.records.clone(), &metrics));
     let core = Core::start(
         store,
+        bus.clone(),
         clock.clone(),
         &randomness,
         &tasks,
@@ -90,6 +93,7 @@ pub(crate) async fn start(clock: Arc<SystemClock>, settings: &Settings) -> Resul
     )
     .await
     .map_err(|error| internal(&error))?;
+    healing::start(&core, bus, clock.clone(), &randomness, &tasks, &metrics);
     let port = Port::new(serve_settings, clock.clone(), metrics, edge.stopping())
         .map_err(|error| internal(&error))?;
     let services = anabranch_server::grpc::services(&core, &port);
