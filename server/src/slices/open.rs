@@ -294,8 +294,8 @@ impl Keeping {
     ) -> Result<(), ServiceError> {
         let records = &*self.store.records;
         for _ in 0..ROUNDS_MAX {
-            // The slice first, then the namespace, as in a freeze: were the setting stored in between, the
-            // mark of that opening would have changed the slice.
+            // The slice first, then the namespace, as in a freeze. An opening that stores its setting only
+            // after this finds its mark gone, and marks again.
             let Some(found) = read_slice(records, namespace, slice).await? else {
                 return Ok(());
             };
