@@ -3,7 +3,7 @@
 //! - S1: no original ever changes, and nothing that was rejected is ever in one.
 //! - S2, S4: what is served on the basis that the slice has now is exactly what its original holds before the boundary.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use anabranch_catalog::{LoadedNamespace, load};
 use anabranch_model::{Direction, Event, EventKey, EventTime, PartitionKey, SliceState, TimeInterval, TimeSeriesId};
@@ -13,6 +13,9 @@ use anabranch_storage::{
 };
 
 use crate::world::World;
+
+/// Attempts that one partition can need in the few hours of a world.
+const GENERATIONS_MAX: u32 = 60;
 
 /// Checks everything that holds at any moment.
 pub(crate) async fn audit(world: &World) {
@@ -51,6 +54,7 @@ pub(crate) async fn unrest(world: &World) -> Vec<String> {
                 | SplitState::NotWorthIt { .. }
                 | SplitState::Parked { .. }
                 | SplitState::Quarantined
+                | SplitState::Invalidated
                 | SplitState::Retired
         );
         if !rests {
@@ -81,6 +85,11 @@ pub(crate) async fn at_rest(world: &World) {
         let mut counts = world.counts();
         counts.records += 1;
         counts.generations += u64::from(record.generation);
+        // Every attempt takes a generation, and there are not that many.
+        if record.generation > GENERATIONS_MAX {
+            let (partition, generation) = (&record.partition, record.generation);
+            world.fail(format!("{partition} is at generation {generation} already"));
+        }
         counts.quarantined += u64::from(record.state == SplitState::Quarantined);
         if let Some(serving) = &record.serving {
             counts.served += 1;
@@ -111,7 +120,7 @@ pub(crate) async fn at_rest(world: &World) {
 }
 
 async fn originals(world: &World, namespace: &LoadedNamespace) {
-    let mut stored: BTreeMap<(TimeSeriesId, EventKey), PartitionKey> = BTreeMap::new();
+    let mut stored: BTreeSet<(TimeSeriesId, EventKey)> = BTreeSet::new();
     let mut open: Vec<TimeInterval> = Vec::new();
     for slice in &namespace.slices {
         let slice = &slice.record.slice;
@@ -128,21 +137,21 @@ async fn originals(world: &World, namespace: &LoadedNamespace) {
                 let wrong = match known {
                     None => Some("was never sent"),
                     Some(known) if !known.possible() => Some("was rejected each time"),
-                    Some(known) if known.event != event => Some("is not what was sent"),
+                    Some(known) if *known.event != event => Some("is not what was sent"),
                     Some(_) if place != partition => Some("is not where it belongs"),
                     Some(_) => None,
                 };
                 if let Some(wrong) = wrong {
                     world.fail(format!("event {} {} in {partition} {wrong}", event.key.time, event.key.id));
                 }
-                stored.insert((partition.time_series_id.clone(), event.key), partition.clone());
+                stored.insert((partition.time_series_id.clone(), event.key));
             }
         }
     }
     for (id, known) in world.model.all() {
-        let key = known.event.key;
+        let key = &known.event.key;
         let lives = open.iter().any(|interval| interval.contains(key.time));
-        if known.acked && lives && !stored.contains_key(&(id.clone(), key.clone())) {
+        if known.acked && lives && !stored.contains(&(id.clone(), key.clone())) {
             world.fail(format!("acked event {} {} of {id} is not in the store", key.time, key.id));
         }
     }

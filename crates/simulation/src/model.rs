@@ -5,14 +5,14 @@
 //! - Rejected each time: it is never found.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anabranch_model::{Event, EventKey, EventRecord, TimeSeriesId};
 
 /// What its writers were told of an event.
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
-    pub(crate) event: Event,
+    pub(crate) event: Arc<Event>,
     pub(crate) acked: bool,
     /// It may have been stored.
     pub(crate) unsure: bool,
@@ -46,7 +46,7 @@ impl Model {
             events
                 .entry(record.event.key.clone())
                 .or_insert_with(|| Known {
-                    event: record.event.clone(),
+                    event: Arc::new(record.event.clone()),
                     acked: false,
                     unsure: false,
                 });

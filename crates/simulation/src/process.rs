@@ -5,17 +5,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anabranch_bus::{DetectionBus, StoreBus};
+use anabranch_planner::{Planner, PlannerMetrics, PlannerParts, TimedFreezer};
 use anabranch_runtime::telemetry::Metrics;
 use anabranch_runtime::{Clock, Tasks};
 use anabranch_server::core::Core;
+use anabranch_splitter::{Splitter, SplitterMetrics, SplitterParts};
 use anabranch_storage::Store;
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::bus::FaultyBus;
 use crate::clock::{SimClock, now, sleep};
 use crate::dice::Dice;
 use crate::scenario::Scenario;
 use crate::store::{Disk, FaultyStore};
-use tokio::time::Instant;
 
 /// What a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,19 +169,64 @@ impl Process {
         let clock: Arc<dyn Clock> = parts.clock.clone();
         match self.role {
             Role::Server => {
+                let randomness = self.dice.randomness();
                 let core = Core::start(
                     parts.store.clone(),
+                    parts.bus.clone(),
                     clock,
-                    &self.dice.randomness(),
+                    &randomness,
                     &parts.tasks,
                     &parts.metrics,
                     self.scenario.server,
-                )
-                .await;
-                core.map(Some).map_err(|error| error.to_string())
+                );
+                Box::pin(core).await.map(Some).map_err(|error| error.to_string())
             }
-            Role::Planner | Role::Splitter => Ok(None),
+            Role::Planner => {
+                self.plan(parts, clock);
+                Ok(None)
+            }
+            Role::Splitter => {
+                self.split(parts, clock);
+                Ok(None)
+            }
         }
+    }
+
+    fn plan(&self, parts: &Parts, clock: Arc<dyn Clock>) {
+        let records = parts.store.records.clone();
+        let freezer = TimedFreezer::new(records.clone(), clock.clone(), self.scenario.settle());
+        let planner = Planner::new(
+            PlannerParts {
+                events: parts.store.events.clone(),
+                records,
+                bus: parts.bus.clone(),
+                freezer: Arc::new(freezer),
+                clock,
+                foreground: None,
+                nudge: Arc::new(Notify::new()),
+                planned: Arc::new(Notify::new()),
+            },
+            &self.dice.randomness(),
+            PlannerMetrics::new(&parts.metrics),
+            self.scenario.planner,
+        );
+        parts.tasks.spawn("plan", planner.run(parts.tasks.stopping()));
+    }
+
+    fn split(&self, parts: &Parts, clock: Arc<dyn Clock>) {
+        let splitter = Splitter::new(
+            SplitterParts {
+                events: parts.store.events.clone(),
+                records: parts.store.records.clone(),
+                clock,
+                foreground: None,
+                nudge: Arc::new(Notify::new()),
+            },
+            &self.dice.randomness(),
+            SplitterMetrics::new(&parts.metrics),
+            self.scenario.splitter,
+        );
+        parts.tasks.spawn("split", splitter.run(parts.tasks.stopping()));
     }
 }
 

@@ -24,7 +24,7 @@ pub struct Options {
 }
 
 /// How often the store is looked at past the servers.
-const AUDIT_INTERVAL: Duration = Duration::from_secs(360);
+const AUDIT_INTERVAL: Duration = Duration::from_secs(600);
 /// How long everything may take to come to rest, and how often that is looked at.
 const REST_MAX: Duration = Duration::from_secs(3 * 3_600);
 const REST_INTERVAL: Duration = Duration::from_secs(300);

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use anabranch_model::namespace::{Retention, Rollout, Slo};
 use anabranch_model::{EventTime, NamespaceSettings, TimeSeriesId};
+use anabranch_planner::PlannerSettings;
 use anabranch_server::namespaces::NamespacesSettings;
 use anabranch_server::settings::ServerSettings;
+use anabranch_split::RetryPolicy;
+use anabranch_splitter::SplitterSettings;
 
 use crate::dice::Dice;
 
@@ -32,6 +35,8 @@ pub(crate) struct Scenario {
     pub(crate) history: Duration,
     pub(crate) settings: NamespaceSettings,
     pub(crate) server: ServerSettings,
+    pub(crate) planner: PlannerSettings,
+    pub(crate) splitter: SplitterSettings,
     /// Failing store calls in a thousand, on a quiet day.
     pub(crate) failing: u32,
     /// Clocks are wrong by at most this.
@@ -96,21 +101,26 @@ impl Scenario {
             1 => Duration::from_secs(30),
             _ => Duration::from_secs(HOUR),
         };
+        let server = server_settings();
+        // At times after every page, so that workers are taken over in the middle.
+        let checkpoint_bytes = *dice.pick(&[1, 4 << 10, 1 << 20]).unwrap_or(&1);
         Self {
             // Some minutes past noon, so that slices end at different moments of a world.
             begins: 1_774_699_200_000_000 + dice.within(0, 7_200) * 1_000_000,
-            length: dice.duration(Duration::from_secs(HOUR / 2), Duration::from_secs(2 * HOUR)),
+            length: dice.duration(Duration::from_secs(HOUR / 2), Duration::from_secs(HOUR * 3 / 2)),
             servers,
             planners: 2,
             splitters: 2,
             writers: 2,
             readers: 2,
             ids,
-            events: 25 + dice.below(175),
+            events: 25 + dice.below(125),
             value_bytes_max: *dice.pick(&[100, 600, 3_000]).unwrap_or(&600),
             history: Duration::from_secs(HOUR),
             settings,
-            server: server_settings(),
+            server,
+            planner: planner_settings(checkpoint_bytes),
+            splitter: splitter_settings(server.slices.settle, checkpoint_bytes),
             failing: *dice.pick(&[0, 5, 20]).unwrap_or(&5),
             skew,
             chaos: dice.chance(700),
@@ -142,11 +152,51 @@ impl Scenario {
 fn server_settings() -> ServerSettings {
     let mut settings = ServerSettings {
         namespaces: NamespacesSettings {
-            refresh_interval: Duration::from_secs(30),
-            settings_lifetime: Duration::from_secs(90),
+            refresh_interval: Duration::from_secs(60),
+            settings_lifetime: Duration::from_secs(150),
         },
         ..ServerSettings::default()
     };
-    settings.slices.keeper_interval = Duration::from_secs(40);
+    settings.slices.keeper_interval = Duration::from_secs(60);
+    settings.detect.suppress = Duration::from_secs(300);
+    settings.splits.filter_refresh = Duration::from_secs(60);
+    settings.splits.filter_rebuild = Duration::from_secs(600);
+    settings.splits.record_cache_ttl = RECORD_CACHE_TTL;
+    settings.splits.compare.store_reads = 3;
     settings.shared(REQUEST_MAX)
+}
+
+const RECORD_CACHE_TTL: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_secs(120);
+const SWEEP: Duration = Duration::from_secs(60);
+const RETRY: RetryPolicy = RetryPolicy {
+    wait: Duration::from_secs(10),
+    wait_max: Duration::from_secs(300),
+    attempts_max: 6,
+};
+
+fn planner_settings(checkpoint_bytes: u64) -> PlannerSettings {
+    PlannerSettings {
+        intake_interval: SWEEP,
+        sweep_interval: SWEEP,
+        whole_sweep: Duration::from_secs(600),
+        lease: LEASE,
+        checkpoint_bytes,
+        park_interval: Duration::from_secs(600),
+        retry: RETRY,
+        ..PlannerSettings::default()
+    }
+}
+
+fn splitter_settings(settle: Duration, checkpoint_bytes: u64) -> SplitterSettings {
+    SplitterSettings {
+        sweep_interval: SWEEP,
+        whole_sweep: Duration::from_secs(600),
+        lease: LEASE,
+        checkpoint_bytes,
+        batch_bytes: 2 << 10,
+        retire_after: settle + RECORD_CACHE_TTL,
+        retry: RETRY,
+        ..SplitterSettings::default()
+    }
 }

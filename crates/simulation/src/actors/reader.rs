@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_model::{Direction, EventKey, EventRecord, TimeInterval, TimeSeriesId};
+use anabranch_server::context::ServedFrom;
 use anabranch_server::errors::ServiceError;
 use anabranch_server::read::request::{EventPage, Latency, Paging, ReadRequest, SearchRequest};
 
@@ -164,7 +165,7 @@ impl<'a> Walk<'a> {
         let page = self
             .world
             .ask(&server, |core, _| async move {
-                let view = core.namespaces.view(&namespace).await?;
+                let view = core.namespaces.view_for_read(&namespace).await?;
                 match id {
                     Some(time_series_id) => {
                         let request = ReadRequest {
@@ -199,7 +200,8 @@ impl<'a> Walk<'a> {
             Some(Ok(page)) => {
                 let keys: Vec<String> =
                     page.records.iter().map(|record| format!("{} {}", record.event.key.time, record.event.key.id)).collect();
-                format!("{:?} {} {:?} {keys:?}", self.id, self.interval, self.direction)
+                let from = page.context.served_from;
+                format!("{:?} {} {:?} from {from:?} {keys:?}", self.id, self.interval, self.direction)
             }
         });
         page
@@ -209,6 +211,8 @@ impl<'a> Walk<'a> {
         {
             let mut counts = self.world.counts();
             counts.pages += 1;
+            let diverted = matches!(page.context.served_from, Some(ServedFrom::Targets | ServedFrom::Mixed));
+            counts.pages_diverted += u64::from(diverted);
         }
         page.records.iter().all(|record| self.take_record(record))
     }
@@ -222,7 +226,7 @@ impl<'a> Walk<'a> {
         let wrong = match self.world.model.get(time_series_id, key) {
             None => Some("was never sent"),
             Some(known) if !known.possible() => Some("was rejected each time"),
-            Some(known) if known.event != *event => Some("is not what was sent"),
+            Some(known) if *known.event != *event => Some("is not what was sent"),
             Some(_) if !self.interval.contains(key.time) => Some("lies outside of the interval"),
             Some(_) if self.id.as_ref().is_some_and(|id| id != time_series_id) => Some("is of another id"),
             Some(_) => None,

@@ -116,7 +116,8 @@ impl Writer {
     fn record(&self, time_series_id: TimeSeriesId, time: EventTime) -> Option<EventRecord> {
         let id = match self.dice.chance(500) {
             true => format!("{}-{}", self.name, self.sent),
-            false => format!("{}{}", self.dice.below(1_000_000), self.name),
+            // In an order of its own.
+            false => format!("{:03}-{}-{}", self.dice.below(1_000), self.name, self.sent),
         };
         let keys = ["", "k", "k0", "z"].iter().skip(1).take(1 + usize::try_from(self.dice.below(3)).ok()?);
         let items = keys.filter_map(|key| {
