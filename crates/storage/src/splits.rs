@@ -229,8 +229,24 @@ impl SplitRecords {
         };
         for prefix in prefixes {
             for (key, record) in self.all(&prefix).await? {
-                self.0.compare_and_set(&key, record.version, None).await?;
+                self.remove(&key, record.version).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Removes a record that stood at `version`, also if a worker moved it since. It does so once: its next step
+    /// finds the record removed.
+    async fn remove(&self, key: &RecordKey, mut version: u64) -> Result<(), StoreError> {
+        while let CasOutcome::Conflict {
+            current:
+                Some(VersionedRecord {
+                    version: moved,
+                    value: Some(_),
+                }),
+        } = self.0.compare_and_set(key, version, None).await?
+        {
+            version = moved;
         }
         Ok(())
     }
@@ -324,6 +340,34 @@ mod tests {
         );
         let illegal = splits.step(&namespace, &stored, Step::Retry, NOW).await.unwrap();
         assert!(matches!(illegal, Moved::Illegal(_)));
+    }
+
+    #[tokio::test]
+    async fn a_record_that_moves_while_it_is_forgotten_is_gone_all_the_same() {
+        let splits = SplitRecords::new(Arc::new(MemoryStore::new()));
+        let namespace = NamespaceName::new("ns").unwrap();
+        let record = SplitRecord::detected(partition("a"), 7, NOW);
+        let Moved::To(listed) = splits.create(&namespace, 0, record).await.unwrap() else {
+            panic!("it is free");
+        };
+        let invalidate = Step::Invalidate {
+            reason: anabranch_split::SplitReason::Operator,
+        };
+        let moved = splits.step(&namespace, &listed, invalidate, NOW).await;
+        let Moved::To(moved) = moved.unwrap() else {
+            panic!("nobody else moves it");
+        };
+        let key = key(&namespace, &moved.record.partition);
+        splits.remove(&key, listed.version).await.unwrap();
+        splits.remove(&key, listed.version).await.unwrap();
+        assert!(splits.list(&namespace, None, 10).await.unwrap().is_empty());
+        assert!(!matches!(
+            splits
+                .step(&namespace, &moved, Step::Retry, NOW)
+                .await
+                .unwrap(),
+            Moved::To(_)
+        ));
     }
 
     #[tokio::test]

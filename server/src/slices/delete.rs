@@ -58,6 +58,7 @@ impl Keeping {
         // Writes of this server that were admitted before the mark: none may land in a table that is made
         // again under the same name.
         self.in_flight.settle().await;
+        self.forget_splits(namespace, None).await?;
         for slice in loaded.unfinished() {
             self.store
                 .events

@@ -39,6 +39,7 @@ impl Keeping {
                 Due::Drop => {
                     self.in_flight.settle().await;
                     let name = &slice.record.slice.name;
+                    self.forget_splits(&namespace.name, Some(name)).await?;
                     self.drop_tables(&namespace.name, name, slice.record.slice.wide_table)
                         .await?;
                     let mut record: SliceRecord = slice.record.clone();

@@ -9,6 +9,7 @@
 
 use anabranch_catalog::{LoadedNamespace, LoadedSlice, Maker, change_slice, read_namespace, read_slice};
 use anabranch_model::{NamespaceName, SliceName, SliceState, WideTable};
+use anabranch_storage::SplitRecords;
 use tracing::info;
 
 use super::seen::{Seen, Wait, What};
@@ -111,7 +112,17 @@ impl Keeping {
         Ok(ours)
     }
 
-    /// Drops the tables of a slice, that of the targets first.
+    /// Forgets what was split of a slice, or of the whole namespace: from then on nobody finds a target.
+    pub(super) async fn forget_splits(
+        &self,
+        namespace: &NamespaceName,
+        slice: Option<&SliceName>,
+    ) -> Result<(), ServiceError> {
+        let splits = SplitRecords::new(self.store.records.clone());
+        Ok(splits.forget(namespace, slice).await?)
+    }
+
+    /// Drops the tables of a slice, that of the targets first. Its splits were forgotten before.
     pub(super) async fn drop_tables(
         &self,
         namespace: &NamespaceName,

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use anabranch_model::NamespaceSettings;
 use anabranch_model::namespace::Retention;
+use anabranch_model::{NamespaceSettings, PartitionKey, TimeSeriesId};
+use anabranch_split::SplitRecord;
+use anabranch_storage::Moved;
 
 use super::*;
 use crate::errors::Reason;
@@ -12,6 +14,34 @@ use crate::slices::testing::{current, freeze, frozen, limit};
 use crate::testing::{HOUR, NOON, Server, name, seconds};
 
 const DAY: i64 = 86_400;
+
+fn splits(server: &Server) -> SplitRecords {
+    SplitRecords::new(server.faults.clone())
+}
+
+/// Records that a partition of the slice looked wide.
+async fn detect(server: &Server, slice: &SliceName) {
+    let partition = PartitionKey {
+        slice: slice.clone(),
+        time_series_id: TimeSeriesId::new("a").unwrap(),
+        time_bucket: 0,
+        event_bucket: 0,
+    };
+    let record = SplitRecord::detected(partition, 1 << 30, server.now());
+    let moved = splits(server).create(&name("ns"), 0, record).await.unwrap();
+    assert!(matches!(moved, Moved::To(_)));
+}
+
+async fn is_forgotten(server: &Server) -> bool {
+    let left = splits(server).list(&name("ns"), None, 1).await.unwrap();
+    left.is_empty() && splits(server).markers(&name("ns")).await.unwrap().is_empty()
+}
+
+fn forgotten_and_dropped(server: &Server) -> Vec<String> {
+    let log = server.faults.take_log().into_iter();
+    log.filter(|line| line.starts_with("drop") || line == "other record")
+        .collect()
+}
 
 fn wide_lines(server: &Server) -> Vec<String> {
     let log = server.faults.take_log().into_iter();
@@ -107,7 +137,7 @@ async fn the_claim_of_a_keeper_that_is_gone_is_taken_over_after_the_lease() {
 }
 
 #[tokio::test]
-async fn retention_drops_the_table_of_targets_first() {
+async fn retention_forgets_splits_then_drops_the_table_of_targets_first() {
     let server = Server::start().await;
     server
         .create(NamespaceSettings {
@@ -121,6 +151,7 @@ async fn retention_drops_the_table_of_targets_first() {
         .await;
     frozen(freeze(&server, server.now()).await);
     let slice = current(&server).await.name;
+    detect(&server, &slice).await;
     server.advance(seconds(DAY + 12 * HOUR)).await;
     assert_eq!(server.slices().await[0].state, SliceState::Closed);
     let outcome = server.core.keeper.freeze(&name("ns"), &slice, server.now()).await;
@@ -128,13 +159,16 @@ async fn retention_drops_the_table_of_targets_first() {
     server.faults.take_log();
     server.advance(Duration::from_secs(30)).await;
     server.advance(Duration::from_secs(1)).await;
-    let log = server.faults.take_log();
-    let dropped: Vec<&str> = log
-        .iter()
-        .map(String::as_str)
-        .filter(|line| line.starts_with("drop"))
-        .collect();
-    assert_eq!(dropped, ["drop ns.wide_data_20260328", "drop ns.data_20260328"]);
+    assert_eq!(
+        forgotten_and_dropped(&server),
+        [
+            "other record",
+            "other record",
+            "drop ns.wide_data_20260328",
+            "drop ns.data_20260328"
+        ]
+    );
+    assert!(is_forgotten(&server).await);
     let slice = server.slices().await.remove(0);
     assert_eq!(
         (slice.state, slice.wide_table),
@@ -143,26 +177,24 @@ async fn retention_drops_the_table_of_targets_first() {
 }
 
 #[tokio::test]
-async fn a_deletion_drops_every_table_of_targets_first() {
+async fn a_deletion_forgets_splits_then_drops_every_table_of_targets_first() {
     let server = Server::start().await;
     server.create(limit(600)).await;
     server.advance(Duration::from_secs(1)).await;
     frozen(freeze(&server, server.now()).await);
+    detect(&server, &current(&server).await.name).await;
     server.faults.take_log();
     server.core.admin.delete_namespace(&name("ns")).await.unwrap();
-    let log = server.faults.take_log();
-    let dropped: Vec<&str> = log
-        .iter()
-        .map(String::as_str)
-        .filter(|line| line.starts_with("drop"))
-        .collect();
     assert_eq!(
-        dropped,
+        forgotten_and_dropped(&server),
         [
+            "other record",
+            "other record",
             "drop ns.wide_data_20260326",
             "drop ns.data_20260326",
             "drop ns.data_20260402"
         ]
     );
+    assert!(is_forgotten(&server).await);
     assert!(server.faults.store.namespaces().is_empty());
 }
