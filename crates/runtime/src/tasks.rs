@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, warn};
@@ -20,7 +20,17 @@ use crate::clock::Clock;
 pub struct Tasks {
     stop: CancellationToken,
     tracker: TaskTracker,
-    running: Arc<Mutex<BTreeMap<&'static str, usize>>>,
+    running: Arc<Mutex<Book>>,
+}
+
+/// Who runs.
+#[derive(Debug, Default)]
+struct Book {
+    counts: BTreeMap<&'static str, usize>,
+    /// By number; `None` for the moment before a task's handle is known.
+    handles: BTreeMap<u64, Option<AbortHandle>>,
+    started: u64,
+    panicked: Vec<&'static str>,
 }
 
 impl Tasks {
@@ -43,14 +53,33 @@ impl Tasks {
         F::Output: Send + 'static,
     {
         let running = Running::start(name, self.running.clone());
+        let number = running.number;
         let named = async move {
             let _running = running;
             task.await
         };
-        tokio::spawn(
+        let task = tokio::spawn(
             self.tracker
                 .track_future(named.instrument(tracing::info_span!("task", name))),
-        )
+        );
+        // One that has ended already has left the book.
+        if let Some(handle) = book(&self.running).handles.get_mut(&number) {
+            *handle = Some(task.abort_handle());
+        }
+        task
+    }
+
+    /// Drops every task where it waits, as the end of the process would: for simulations of a crash.
+    pub fn kill(&self) {
+        let handles = std::mem::take(&mut book(&self.running).handles);
+        for handle in handles.into_values().flatten() {
+            handle.abort();
+        }
+    }
+
+    /// The tasks that have panicked so far.
+    pub fn panicked(&self) -> Vec<&'static str> {
+        book(&self.running).panicked.clone()
     }
 
     /// Asks every task to stop and waits for them, but not longer than `grace`. True if all ended.
@@ -58,9 +87,10 @@ impl Tasks {
         self.stop.cancel();
         self.tracker.close();
         tokio::select! {
+            biased;
             () = self.tracker.wait() => true,
             () = clock.sleep(grace) => {
-                let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let running = book(&self.running).counts.clone();
                 warn!(?running, grace_seconds = grace.as_secs_f64(), "tasks did not stop within the grace period");
                 false
             }
@@ -71,30 +101,42 @@ impl Tasks {
 /// Counts a task under its name for as long as it runs, also when it panics.
 struct Running {
     name: &'static str,
-    counts: Arc<Mutex<BTreeMap<&'static str, usize>>>,
+    number: u64,
+    all: Arc<Mutex<Book>>,
 }
 
 impl Running {
-    fn start(name: &'static str, counts: Arc<Mutex<BTreeMap<&'static str, usize>>>) -> Self {
-        *counts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(name)
-            .or_default() += 1;
-        Self { name, counts }
+    fn start(name: &'static str, all: Arc<Mutex<Book>>) -> Self {
+        let number = {
+            let mut book = book(&all);
+            *book.counts.entry(name).or_default() += 1;
+            book.started += 1;
+            let number = book.started;
+            book.handles.insert(number, None);
+            number
+        };
+        Self { name, number, all }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(self.name) {
+        let mut book = book(&self.all);
+        book.handles.remove(&self.number);
+        if std::thread::panicking() {
+            book.panicked.push(self.name);
+        }
+        if let Some(count) = book.counts.get_mut(self.name) {
             *count -= 1;
             if *count == 0 {
-                counts.remove(self.name);
+                book.counts.remove(self.name);
             }
         }
     }
+}
+
+fn book(running: &Mutex<Book>) -> MutexGuard<'_, Book> {
+    running.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -116,5 +158,17 @@ mod tests {
         let tasks = Tasks::new();
         tasks.spawn("deaf", std::future::pending::<()>());
         assert!(!tasks.stop(&*SystemClock::new(), Duration::from_millis(10)).await);
+    }
+
+    #[tokio::test]
+    async fn killed_tasks_end_where_they_wait_and_panics_are_remembered() {
+        let tasks = Tasks::new();
+        let deaf = tasks.spawn("deaf", std::future::pending::<()>());
+        let bad = tasks.spawn("bad", async { panic!("on purpose") });
+        assert!(bad.await.is_err_and(|error| error.is_panic()));
+        tasks.kill();
+        assert!(deaf.await.is_err_and(|error| error.is_cancelled()));
+        assert_eq!(tasks.panicked(), ["bad"]);
+        assert!(tasks.stop(&*SystemClock::new(), Duration::ZERO).await);
     }
 }

@@ -1,0 +1,113 @@
+//! What operators do: seal and open, raise and lower limits, invalidate splits and send them round again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anabranch_model::{EventTime, NamespaceSettings};
+use anabranch_split::{SplitReason, Step};
+use anabranch_storage::{Moved, SplitRecords};
+
+use crate::clock::sleep;
+use crate::dice::Dice;
+use crate::world::World;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Goes on until the world ends.
+pub(crate) async fn run(world: Arc<World>, dice: Dice) {
+    while world.goes_on() {
+        sleep(dice.duration(Duration::from_secs(10), MINUTE * 15)).await;
+        match dice.below(10) {
+            0..4 => move_a_split(&world, &dice).await,
+            4..7 if world.scenario.operators => seal(&world, &dice).await,
+            7 if world.scenario.operators => unseal(&world, &dice).await,
+            8 if world.scenario.operators => change_limit(&world, &dice).await,
+            _ => {}
+        }
+    }
+}
+
+async fn seal(world: &World, dice: &Dice) {
+    let reach = world.scenario.history + world.trace.now();
+    let before = world.time().saturating_sub(dice.duration(Duration::ZERO, reach));
+    let (server, namespace) = (world.a_server(dice).await, world.namespace.clone());
+    let outcome = world
+        .ask(&server, |core, _| async move {
+            core.admin.seal_time_slices(&namespace, Some(before)).await.map(drop)
+        })
+        .await;
+    note(world, "seal", before, outcome);
+}
+
+async fn unseal(world: &World, dice: &Dice) {
+    let reach = world.scenario.history + world.trace.now();
+    let after = world.time().saturating_sub(dice.duration(Duration::ZERO, reach));
+    let (server, namespace) = (world.a_server(dice).await, world.namespace.clone());
+    let outcome = world
+        .ask(&server, |core, _| async move {
+            core.admin.unseal_time_slices(&namespace, Some(after)).await.map(drop)
+        })
+        .await;
+    note(world, "unseal", after, outcome);
+}
+
+async fn change_limit(world: &World, dice: &Dice) {
+    let accept_limit = match dice.below(4) {
+        0 => Duration::ZERO,
+        _ => dice.duration(MINUTE, MINUTE * 40),
+    };
+    let (server, namespace) = (world.a_server(dice).await, world.namespace.clone());
+    let outcome = world
+        .ask(&server, |core, _| async move {
+            let change = |settings: &NamespaceSettings| {
+                Ok(NamespaceSettings {
+                    accept_limit,
+                    ..settings.clone()
+                })
+            };
+            core.admin.update_namespace(&namespace, change).await.map(drop)
+        })
+        .await;
+    let limit = EventTime::from_micros(i64::try_from(accept_limit.as_micros()).unwrap_or(0));
+    note(world, "limit", limit, outcome);
+}
+
+fn note(
+    world: &World,
+    what: &str,
+    time: EventTime,
+    outcome: Option<Result<(), anabranch_server::errors::ServiceError>>,
+) {
+    world
+        .trace
+        .note("operator", what, time.micros().unsigned_abs(), || format!("{time} {outcome:?}"));
+    match outcome {
+        Some(Ok(())) => world.counts().admin += 1,
+        Some(Err(error)) if !world.passes(&error) => world.fail(format!("{what} was answered with {error}")),
+        _ => {}
+    }
+}
+
+/// Invalidates a split, or sends it round again.
+async fn move_a_split(world: &World, dice: &Dice) {
+    // By hand in the store: what an operator's tool would do, without its faults.
+    let splits = SplitRecords::new(world.disk.memory.clone());
+    let Ok(found) = splits.list(&world.namespace, None, 1_000).await else {
+        return;
+    };
+    let Some(split) = dice.pick(&found) else {
+        return;
+    };
+    let step = match dice.chance(500) {
+        true => Step::Invalidate {
+            reason: SplitReason::Operator,
+        },
+        false => Step::Retry,
+    };
+    let words = format!("{step:?} {}", split.record.partition);
+    let moved = splits.step(&world.namespace, split, step, world.time()).await;
+    if let Ok(Moved::To(_)) = moved {
+        world.trace.note("operator", "moves", split.version, || words);
+        world.counts().operated += 1;
+    }
+}

@@ -1,0 +1,236 @@
+//! A process of the world: started, killed where it stands, started again with an empty memory.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anabranch_bus::{DetectionBus, StoreBus};
+use anabranch_planner::{Planner, PlannerMetrics, PlannerParts, TimedFreezer};
+use anabranch_runtime::telemetry::Metrics;
+use anabranch_runtime::{Clock, Tasks};
+use anabranch_server::core::Core;
+use anabranch_splitter::{Splitter, SplitterMetrics, SplitterParts};
+use anabranch_storage::Store;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::bus::FaultyBus;
+use crate::clock::{SimClock, now, sleep};
+use crate::dice::Dice;
+use crate::scenario::Scenario;
+use crate::store::{Disk, FaultyStore};
+
+/// What a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Server,
+    Planner,
+    Splitter,
+}
+
+/// A process, running or not.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) name: Arc<str>,
+    pub(crate) role: Role,
+    disk: Arc<Disk>,
+    dice: Dice,
+    /// When the world began, and what everybody's clock should have shown then.
+    world: (Instant, i64),
+    scenario: Scenario,
+    starts: AtomicU64,
+    running: Mutex<Option<Running>>,
+    panicked: Mutex<Vec<&'static str>>,
+}
+
+/// What a running process consists of.
+#[derive(Clone, Debug)]
+pub(crate) struct Running {
+    pub(crate) tasks: Tasks,
+    pub(crate) clock: Arc<SimClock>,
+    /// Of a server.
+    pub(crate) core: Option<Arc<Core>>,
+}
+
+/// What a process is started with.
+struct Parts {
+    tasks: Tasks,
+    clock: Arc<SimClock>,
+    metrics: Metrics,
+    store: Store,
+    bus: Arc<dyn DetectionBus>,
+}
+
+impl Process {
+    pub(crate) fn new(
+        name: String,
+        role: Role,
+        disk: Arc<Disk>,
+        dice: Dice,
+        world: (Instant, i64),
+        scenario: Scenario,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            role,
+            disk,
+            dice,
+            world,
+            scenario,
+            starts: AtomicU64::new(0),
+            running: Mutex::new(None),
+            panicked: Mutex::default(),
+        }
+    }
+
+    /// Starts it, however often the store fails.
+    pub(crate) async fn start(&self) {
+        if self.running().is_some() {
+            return;
+        }
+        let skew = i64::try_from(self.scenario.skew.as_micros()).unwrap_or(0);
+        let skew = self.dice.within(-skew, skew);
+        loop {
+            let number = self.starts.fetch_add(1, Ordering::Relaxed);
+            self.disk.trace.note(&self.name, "starts", number, String::new);
+            let parts = self.parts(skew);
+            match self.run(&parts).await {
+                Ok(core) => {
+                    let running = Running {
+                        tasks: parts.tasks,
+                        clock: parts.clock,
+                        core,
+                    };
+                    *self.slot() = Some(running);
+                    return;
+                }
+                Err(error) => {
+                    self.disk.trace.note(&self.name, "does not start", number, || error);
+                    parts.tasks.kill();
+                    sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+
+    /// Ends it where it stands.
+    pub(crate) fn kill(&self) {
+        if let Some(running) = self.slot().take() {
+            self.disk.trace.note(&self.name, "killed", 0, String::new);
+            running.tasks.kill();
+            self.panics_of(&running);
+        }
+    }
+
+    /// What runs, if it does.
+    pub(crate) fn running(&self) -> Option<Running> {
+        self.slot().clone()
+    }
+
+    /// The tasks of it that have ever panicked.
+    pub(crate) fn panicked(&self) -> Vec<&'static str> {
+        if let Some(running) = self.running() {
+            self.panics_of(&running);
+        }
+        self.panicked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn panics_of(&self, running: &Running) {
+        let mut panicked = self.panicked.lock().unwrap_or_else(PoisonError::into_inner);
+        panicked.extend(running.tasks.panicked());
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn parts(&self, skew_micros: i64) -> Parts {
+        let clock = Arc::new(SimClock::new(self.world, skew_micros));
+        let way = FaultyStore::new(
+            self.disk.clone(),
+            self.name.clone(),
+            clock.clone(),
+            self.dice.fork(),
+        );
+        let way = Arc::new(way);
+        let store = Store::of_parts(way.clone(), way, self.disk.memory.clone());
+        let metrics = Metrics::default();
+        let topic = Arc::new(StoreBus::new(store.records.clone(), &metrics));
+        Parts {
+            tasks: Tasks::new(),
+            clock,
+            bus: Arc::new(FaultyBus::new(topic, self.dice.fork())),
+            metrics,
+            store,
+        }
+    }
+
+    async fn run(&self, parts: &Parts) -> Result<Option<Arc<Core>>, String> {
+        let clock: Arc<dyn Clock> = parts.clock.clone();
+        match self.role {
+            Role::Server => {
+                let randomness = self.dice.randomness();
+                let core = Core::start(
+                    parts.store.clone(),
+                    parts.bus.clone(),
+                    clock,
+                    &randomness,
+                    &parts.tasks,
+                    &parts.metrics,
+                    self.scenario.server,
+                );
+                Box::pin(core).await.map(Some).map_err(|error| error.to_string())
+            }
+            Role::Planner => {
+                self.plan(parts, clock);
+                Ok(None)
+            }
+            Role::Splitter => {
+                self.split(parts, clock);
+                Ok(None)
+            }
+        }
+    }
+
+    fn plan(&self, parts: &Parts, clock: Arc<dyn Clock>) {
+        let records = parts.store.records.clone();
+        let freezer = TimedFreezer::new(records.clone(), clock.clone(), self.scenario.settle());
+        let planner = Planner::new(
+            PlannerParts {
+                events: parts.store.events.clone(),
+                records,
+                bus: parts.bus.clone(),
+                freezer: Arc::new(freezer),
+                clock,
+                foreground: None,
+                nudge: Arc::new(Notify::new()),
+                planned: Arc::new(Notify::new()),
+            },
+            &self.dice.randomness(),
+            PlannerMetrics::new(&parts.metrics),
+            self.scenario.planner,
+        );
+        parts.tasks.spawn("plan", planner.run(parts.tasks.stopping()));
+    }
+
+    fn split(&self, parts: &Parts, clock: Arc<dyn Clock>) {
+        let splitter = Splitter::new(
+            SplitterParts {
+                events: parts.store.events.clone(),
+                records: parts.store.records.clone(),
+                clock,
+                foreground: None,
+                nudge: Arc::new(Notify::new()),
+            },
+            &self.dice.randomness(),
+            SplitterMetrics::new(&parts.metrics),
+            self.scenario.splitter,
+        );
+        parts.tasks.spawn("split", splitter.run(parts.tasks.stopping()));
+    }
+}
+
+/// When a world begins: the runtime's time and what clocks should show.
+pub(crate) fn begin(scenario: &Scenario) -> (Instant, i64) {
+    (now(), scenario.begins)
+}
