@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checksum::Checksum;
 use crate::lease::Lease;
+use crate::planted::{Bug, planted};
 use crate::record::{
     Basis, Copied, Gain, Retiring, RetryPolicy, Serving, SplitPlan, SplitReason, SplitRecord, SurveyTask,
 };
@@ -269,7 +270,8 @@ impl SplitRecord {
             step: step.name(),
             why,
         };
-        if step.fence().is_some_and(|fence| fence != self.fence) {
+        let overtaken = step.fence().is_some_and(|fence| fence != self.fence);
+        if overtaken && !planted(Bug::PublishWithoutFence) {
             return Err(illegal("another worker has taken over"));
         }
         let mut next = self.clone();
@@ -313,7 +315,7 @@ impl SplitRecord {
             (SplitState::Planning { task: stored, .. }, Step::Survey { lease, task }) => {
                 next.fence += 1;
                 // What was surveyed is still true under the same basis; its boundary and aim stay too.
-                let task = if stored.basis == task.basis {
+                let task = if stored.basis == task.basis || planted(Bug::SurveyGoesOnAcrossBasis) {
                     stored.clone()
                 } else {
                     task
@@ -403,7 +405,7 @@ impl SplitRecord {
             (SplitState::Verifying { plan, .. }, Step::Verified { read_back, retry, .. }) => {
                 let planned = plan.targets.iter().map(|target| target.checksum);
                 // S2: targets are served only when they hold exactly what the original holds.
-                if planned.eq(read_back.iter().copied()) {
+                if planned.eq(read_back.iter().copied()) || planted(Bug::CompletesWithoutComparing) {
                     next.complete(plan, now);
                 } else {
                     let detail = mismatch(&plan.targets, &read_back);
@@ -427,7 +429,9 @@ impl SplitRecord {
                     return Err(illegal("nothing is served or made"));
                 }
                 next.retire_plan();
-                next.retire_serving();
+                if !planted(Bug::InvalidatedStillServed) {
+                    next.retire_serving();
+                }
                 next.explain(Some(reason), String::new());
                 next.fence += 1;
                 next.state = next.invalidated();
@@ -480,10 +484,12 @@ impl SplitRecord {
     pub fn wants_detection(&self, basis: Basis, end: EventTime) -> bool {
         match &self.state {
             // Past the boundary the original grows on, or its basis is gone.
-            SplitState::Completed => self
-                .serving
-                .as_ref()
-                .is_none_or(|serving| serving.basis != basis || serving.boundary < end),
+            SplitState::Completed => {
+                self.serving
+                    .as_ref()
+                    .is_none_or(|serving| serving.basis != basis || serving.boundary < end)
+                    && !planted(Bug::GrowthIgnored)
+            }
             SplitState::NotWorthIt {
                 basis: surveyed,
                 boundary,
@@ -543,6 +549,15 @@ impl SplitRecord {
             _ => Vec::new(),
         };
         self.retire_serving();
+        let kept = if planted(Bug::ExtensionForgetsKept) {
+            Vec::new()
+        } else {
+            kept
+        };
+        if planted(Bug::RetiresServed) && !kept.is_empty() {
+            let event_buckets = buckets(&kept);
+            self.retiring.push(Retiring { event_buckets });
+        }
         self.serving = Some(Serving {
             generation: self.generation,
             basis: plan.basis,
@@ -561,6 +576,9 @@ impl SplitRecord {
         self.attempts = self.attempts.saturating_add(1);
         self.explain(Some(reason), detail);
         self.state = match retry.wait(self.attempts) {
+            Some(_) if planted(Bug::FailedNeverRetried) => SplitState::Failed {
+                retry: EventTime::MAX,
+            },
             Some(wait) => SplitState::Failed {
                 retry: now.saturating_add(wait),
             },
@@ -579,7 +597,9 @@ impl SplitRecord {
 
     /// What the generation under way may have written is to be removed.
     fn retire_plan(&mut self) {
-        if let Some(plan) = self.plan() {
+        if let Some(plan) = self.plan()
+            && !planted(Bug::HalfWrittenForgotten)
+        {
             let event_buckets = buckets(&plan.targets);
             self.retiring.push(Retiring { event_buckets });
         }
