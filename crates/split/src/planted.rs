@@ -61,7 +61,7 @@ bugs! {
     ParkedNeverDue: "What is parked is never looked at again.",
     FailedNeverRetried: "What failed is never tried again.",
     LeaseNeverLapses: "The work of a worker that died is never taken over.",
-    CopySkipsAfterCheckpoint: "A copy that goes on skips the target that was half written.",
+    CopySkipsAfterCheckpoint: "A copy that goes on skips the target that was under way.",
     EventCutAcrossTargets: "The items of the event at a cut are in two targets.",
     VerifiesInMemory: "What was to be written is compared, instead of what was read back.",
     PublishWithoutFence: "A worker that was overtaken may move the record.",
@@ -79,7 +79,7 @@ bugs! {
     DivertDropsTail: "Events after the boundary are not read from the original.",
     TailBoundaryExclusive: "The tail begins after the events at the boundary.",
     DivertIgnoresDirection: "A read in ascending order walks the targets as a descending one does.",
-    DivertSkipsTarget: "A page that ends with a target goes on after the next one.",
+    DivertSkipsTarget: "A page that begins inside a target leaves out the rest of it.",
     TokenNamesTarget: "The page token counts targets instead of naming an event.",
     FallbackGoesOn: "After trouble in a target the read goes on with the next one.",
 }
