@@ -5,7 +5,7 @@
 
 use anabranch_catalog::LoadedNamespace;
 use anabranch_model::{EventTime, NamespaceName};
-use anabranch_storage::{RecordKey, RecordPrefix, SplitRecords};
+use anabranch_storage::{RecordKey, RecordPrefix};
 
 use super::{Keeping, Request, SliceKeeper, data_table};
 use crate::errors::ServiceError;
@@ -69,9 +69,6 @@ impl Keeping {
             let slice = &slice.record.slice;
             self.drop_tables(namespace, &slice.name, slice.wide_table).await?;
         }
-        SplitRecords::new(self.store.records.clone())
-            .forget(namespace, None)
-            .await?;
         let prefixes = [
             RecordPrefix::TimeSlices(namespace.clone()),
             RecordPrefix::BlockedIds(namespace.clone()),

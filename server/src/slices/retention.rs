@@ -6,7 +6,6 @@
 
 use anabranch_catalog::{LoadedNamespace, LoadedSlice, SliceRecord};
 use anabranch_model::{EventTime, SliceState, WideTable};
-use anabranch_storage::SplitRecords;
 
 use super::Keeping;
 use crate::errors::ServiceError;
@@ -42,9 +41,6 @@ impl Keeping {
                     let name = &slice.record.slice.name;
                     self.forget_splits(&namespace.name, Some(name)).await?;
                     self.drop_tables(&namespace.name, name, slice.record.slice.wide_table)
-                        .await?;
-                    SplitRecords::new(self.store.records.clone())
-                        .forget(&namespace.name, Some(name))
                         .await?;
                     let mut record: SliceRecord = slice.record.clone();
                     record.slice.state = SliceState::Dropped;
