@@ -22,7 +22,7 @@ use anabranch_storage::{
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::namespaces::NamespaceView;
+use crate::namespaces::{NamespaceView, ReadView};
 use crate::read::request::{EventPage, Latency, Paging, ReadRequest};
 use crate::read::{PageTokens, ReadLimits, Reader};
 
@@ -191,7 +191,7 @@ impl EventStore for SlowStore {
 pub(super) struct World {
     pub(super) clock: Arc<ManualClock>,
     pub(super) store: Arc<SlowStore>,
-    pub(super) view: NamespaceView,
+    pub(super) view: ReadView,
     pub(super) reader: Reader,
     pub(super) model: BTreeMap<(TimeSeriesId, EventKey), BTreeMap<ItemKey, Bytes>>,
 }
@@ -251,6 +251,7 @@ impl World {
             blocked: Arc::default(),
             sealed_before: None,
         };
+        let view = ReadView::new(Arc::new(view), Duration::MAX);
         let world = Self {
             reader: reader(store.clone(), clock.clone()),
             clock,
