@@ -76,11 +76,11 @@ impl Diversion {
         noted.filter = noted.filter.max(Some(route.filter));
         noted.could |= route.serving.is_some();
         if let Some(reason) = route.original {
-            splits.metrics().from_original(reason);
+            splits.metrics().read_original(reason);
             return None;
         }
         if let Some(serving) = &route.serving {
-            splits.metrics().from_targets();
+            splits.metrics().read_targets();
             noted.served.insert(partition.clone(), serving.clone());
         }
         route.serving
@@ -104,7 +104,7 @@ impl Diversion {
             .get(partition)
             .map_or(0, |serving| serving.generation);
         if let Some(splits) = &self.splits {
-            splits.metrics().from_original(reason);
+            splits.metrics().read_original(reason);
         }
         let trouble = noted
             .troubles

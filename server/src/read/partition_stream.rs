@@ -92,7 +92,7 @@ impl PartitionStream {
     /// Bytes that the store had to read so far, of the original and of targets.
     pub(super) fn bytes_read(&self) -> (u64, u64) {
         let open = self.segments.iter();
-        open.fold(self.bytes_read, |read, segment| add_bytes(read, segment))
+        open.fold(self.bytes_read, add_bytes)
     }
 
     /// Fetches until an event is here or the partition ends. An empty page that is not the end is legal. Segments

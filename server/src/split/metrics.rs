@@ -140,11 +140,11 @@ impl SplitMetrics {
         counted
     }
 
-    pub(crate) fn from_targets(&self) {
+    pub(crate) fn read_targets(&self) {
         self.from_targets.inc();
     }
 
-    pub(crate) fn from_original(&self, reason: OriginalReason) {
+    pub(crate) fn read_original(&self, reason: OriginalReason) {
         let reason = [("reason", reason.as_str())];
         self.from_original.get_or_create(&reason).inc();
     }
