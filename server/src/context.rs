@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use anabranch_model::{EventTime, NamespaceName};
 
+use crate::split::FilterAnswer;
+
 /// In which order the records of an answer come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RecordOrder {
@@ -12,6 +14,17 @@ pub enum RecordOrder {
     Event,
     /// By slice, then by the store's own order of partitions, then event order.
     Partition,
+}
+
+/// Where events were read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServedFrom {
+    /// Partitions as they were written.
+    Original,
+    /// The smaller partitions that wide ones were split into.
+    Targets,
+    /// Some of both.
+    Mixed,
 }
 
 /// Why an answer stops before its page is full and before the end.
@@ -34,6 +47,12 @@ pub struct ResponseContext {
     pub partitions_read: u64,
     /// Bytes of rows that had to be read, before any filter.
     pub bytes_read: u64,
+    /// Where events were read from; `None` when nothing was read.
+    pub served_from: Option<ServedFrom>,
+    /// What the filter of split partitions said, the most that it said of any; `None` when nothing was read.
+    pub split_filter: Option<FilterAnswer>,
+    /// The newest generation of a split that was read from; 0 when none was.
+    pub split_generation: u32,
     /// The order of the records.
     pub order: RecordOrder,
     /// Set when the answer was cut.
@@ -53,6 +72,9 @@ impl ResponseContext {
             time_taken: Duration::ZERO,
             partitions_read: 0,
             bytes_read: 0,
+            served_from: None,
+            split_filter: None,
+            split_generation: 0,
             order: RecordOrder::Event,
             partial: None,
             complete_until: None,

@@ -4,7 +4,7 @@
 //!             ┌─▶ Namespaces ◀─ SliceKeeper ◀─ Admin
 //! Core::start ┤        ▲            ▲
 //!             ├─▶ Writer ─ WriteQueue            Store, Clock, Randomness, Tasks, Metrics: passed in
-//!             └─▶ Reader
+//!             └─▶ Reader ─ Splits, Detector ─▶ bus
 //! ```
 //!
 //! The gRPC layer and the binary hold a [`Core`]; nothing in here knows of either.
@@ -13,17 +13,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use anabranch_bus::DetectionBus;
 use anabranch_model::EventTime;
 use anabranch_runtime::telemetry::Metrics;
 use anabranch_runtime::{Clock, Randomness, Tasks};
 use anabranch_storage::Store;
 
 use crate::admin::{Admin, ServerStatus};
+use crate::detect::Detector;
 use crate::errors::ServiceError;
 use crate::namespaces::Namespaces;
-use crate::read::{PageTokens, Reader};
+use crate::read::{Healing, PageTokens, Reader};
 use crate::settings::ServerSettings;
 use crate::slices::SliceKeeper;
+use crate::split::Splits;
 use crate::write::{InFlight, WriteMetrics, WriteQueue, Writer};
 
 /// Every component of the service.
@@ -39,6 +42,8 @@ pub struct Core {
     pub queue: WriteQueue,
     /// The way out.
     pub reader: Reader,
+    /// What is served from splits.
+    pub splits: Splits,
     /// What operators ask.
     pub admin: Admin,
     store: Store,
@@ -54,6 +59,7 @@ impl Core {
     /// When the store does not answer, or what it holds is damaged.
     pub async fn start(
         store: Store,
+        bus: Arc<dyn DetectionBus>,
         clock: Arc<dyn Clock>,
         randomness: &Randomness,
         tasks: &Tasks,
@@ -89,6 +95,16 @@ impl Core {
             write_metrics.clone(),
         );
         let queue = WriteQueue::start(writer.clone(), clock.clone(), tasks, settings.queue);
+        let splits = Splits::start(
+            store.records.clone(),
+            namespaces.clone(),
+            keeper.clone(),
+            clock.clone(),
+            randomness,
+            tasks,
+            metrics,
+            settings.splits,
+        );
         let tokens = PageTokens::load_or_create(&*store.records, randomness).await?;
         let reader = Reader::new(
             store.events.clone(),
@@ -96,7 +112,11 @@ impl Core {
             tokens,
             metrics,
             settings.read,
-        );
+        )
+        .healing(Healing {
+            detector: Detector::start(bus, clock.clone(), tasks, metrics, settings.detect),
+            splits: splits.clone(),
+        });
         let admin = Admin::new(namespaces.clone(), keeper.clone(), write_metrics);
         let started = (EventTime::from_micros(clock.unix_micros()), clock.elapsed());
         Ok(Arc::new(Self {
@@ -105,6 +125,7 @@ impl Core {
             writer,
             queue,
             reader,
+            splits,
             admin,
             store,
             clock,

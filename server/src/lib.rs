@@ -12,6 +12,7 @@
 pub mod admin;
 pub mod context;
 pub mod core;
+pub mod detect;
 pub mod errors;
 pub mod grpc;
 pub mod http;
@@ -20,6 +21,7 @@ pub mod read;
 pub mod serve;
 pub mod settings;
 pub mod slices;
+pub mod split;
 pub mod wire;
 pub mod write;
 

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use crate::detect::DetectSettings;
 use crate::namespaces::NamespacesSettings;
 use crate::read::ReadLimits;
 use crate::slices::SlicesSettings;
+use crate::split::SplitsSettings;
 use crate::write::QueueSettings;
 
 /// What a server is set to.
@@ -18,6 +20,10 @@ pub struct ServerSettings {
     pub queue: QueueSettings,
     /// How much a read may take at once.
     pub read: ReadLimits,
+    /// How wide partitions are noticed.
+    pub detect: DetectSettings,
+    /// How splits are served.
+    pub splits: SplitsSettings,
 }
 
 impl ServerSettings {

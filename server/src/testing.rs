@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use anabranch_bus::{Detection, DetectionBus, StoreBus};
 use anabranch_model::{
     Direction, Event, EventId, EventItem, EventKey, EventRecord, EventTime, ItemKey, NamespaceName,
     NamespaceSettings, PartitionKey, SliceState, TimeInterval, TimeSeriesId, TimeSlice,
@@ -20,6 +21,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::core::Core;
+use crate::namespaces::{NamespaceView, ReadView};
 use crate::settings::ServerSettings;
 
 pub(crate) const HOUR: i64 = 3_600;
@@ -33,6 +35,20 @@ pub(crate) fn name(name: &str) -> NamespaceName {
 
 pub(crate) fn seconds(seconds: i64) -> Duration {
     Duration::from_secs(u64::try_from(seconds).unwrap())
+}
+
+/// A view of a namespace without slices.
+pub(crate) fn empty_view() -> ReadView {
+    let view = NamespaceView {
+        name: name("ns"),
+        settings: NamespaceSettings::default(),
+        version: 1,
+        incarnation: 1,
+        slices: Arc::default(),
+        blocked: Arc::default(),
+        sealed_before: None,
+    };
+    ReadView::new(Arc::new(view), Duration::MAX)
 }
 
 /// An event of one item, `key`.
@@ -57,6 +73,7 @@ pub(crate) struct Server {
     pub(crate) core: Arc<Core>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) faults: Arc<Faults>,
+    pub(crate) bus: StoreBus,
     pub(crate) _tasks: Tasks,
     pub(crate) _metrics: Metrics,
 }
@@ -73,11 +90,21 @@ impl Server {
         let status: Arc<dyn anabranch_storage::StoreStatus> = faults.store.clone();
         let store = Store::of_parts(faults.clone(), faults.clone(), status);
         let randomness = Randomness::from_seed(u64::try_from(unix_micros).unwrap());
-        let core = Core::start(store, clock.clone(), &randomness, &tasks, &metrics, settings)
-            .await
-            .unwrap();
+        let bus = StoreBus::new(faults.clone(), &metrics);
+        let core = Core::start(
+            store,
+            Arc::new(bus.clone()),
+            clock.clone(),
+            &randomness,
+            &tasks,
+            &metrics,
+            settings,
+        )
+        .await
+        .unwrap();
         Self {
             core,
+            bus,
             clock,
             faults,
             _tasks: tasks,
@@ -117,6 +144,16 @@ impl Server {
         for _ in 0..500 {
             tokio::task::yield_now().await;
         }
+    }
+
+    /// The detections that wait on the bus, which are acked.
+    pub(crate) async fn detections(&self) -> Vec<Detection> {
+        let mut detections = Vec::new();
+        for delivery in self.bus.receive(100).await.unwrap() {
+            self.bus.ack(&delivery).await.unwrap();
+            detections.push(delivery.detection);
+        }
+        detections
     }
 
     pub(crate) async fn slices(&self) -> Vec<TimeSlice> {
@@ -173,6 +210,9 @@ pub(crate) struct Faults {
     records_down: AtomicBool,
     changes_left: Mutex<Option<usize>>,
     tables_down: AtomicBool,
+    wide_down: AtomicBool,
+    data_down: AtomicBool,
+    scan_takes: Mutex<Option<(Arc<ManualClock>, Duration)>>,
     hold: AtomicBool,
     held: AtomicUsize,
     pub(crate) log: Mutex<Vec<String>>,
@@ -212,6 +252,21 @@ impl Faults {
     /// Tables can not be made.
     pub(crate) fn tables_down(&self, down: bool) {
         self.tables_down.store(down, Ordering::SeqCst);
+    }
+
+    /// Targets can not be read.
+    pub(crate) fn wide_down(&self, down: bool) {
+        self.wide_down.store(down, Ordering::SeqCst);
+    }
+
+    /// Scans take so long on a clock.
+    pub(crate) fn scans_take(&self, clock: &Arc<ManualClock>, duration: Duration) {
+        *self.scan_takes.lock().unwrap() = Some((clock.clone(), duration));
+    }
+
+    /// Originals can not be read.
+    pub(crate) fn data_down(&self, down: bool) {
+        self.data_down.store(down, Ordering::SeqCst);
     }
 
     /// Appends wait at the door.
@@ -304,6 +359,16 @@ impl EventStore for Faults {
     }
 
     async fn scan(&self, request: &ScanRequest) -> Result<ScanPage, StoreError> {
+        if let Some((clock, duration)) = &*self.scan_takes.lock().unwrap() {
+            clock.advance(*duration);
+        }
+        let down = match request.table.kind {
+            TableKind::Data => &self.data_down,
+            TableKind::Wide => &self.wide_down,
+        };
+        if down.load(Ordering::SeqCst) {
+            return Err(unavailable());
+        }
         self.store.scan(request).await
     }
 

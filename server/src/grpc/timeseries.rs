@@ -90,7 +90,7 @@ impl TimeSeriesService for TimeSeriesEdge {
     ) -> Result<Response<pb::ReadEventRecordsResponse>, Status> {
         let deadline = deadline_of(&request);
         let (request, mask) = read::read(request.into_inner(), deadline)?;
-        let view = self.core.namespaces.view(&request.namespace).await?;
+        let view = self.core.namespaces.view_for_read(&request.namespace).await?;
         let page = self.core.reader.read(&view, request).await?;
         Ok(Response::new(read::read_page(page, mask)))
     }
@@ -101,7 +101,7 @@ impl TimeSeriesService for TimeSeriesEdge {
     ) -> Result<Response<pb::SearchEventRecordsResponse>, Status> {
         let deadline = deadline_of(&request);
         let (request, mask) = read::search(request.into_inner(), deadline)?;
-        let view = self.core.namespaces.view(&request.namespace).await?;
+        let view = self.core.namespaces.view_for_read(&request.namespace).await?;
         let page = self.core.reader.search(&view, request).await?;
         Ok(Response::new(read::search_page(page, mask)))
     }
@@ -113,7 +113,7 @@ impl TimeSeriesService for TimeSeriesEdge {
         let deadline = deadline_of(&request);
         let request = aggregate::request(request.into_inner(), deadline)?;
         let kind = request.aggregation.kind;
-        let view = self.core.namespaces.view(&request.namespace).await?;
+        let view = self.core.namespaces.view_for_read(&request.namespace).await?;
         let page = self.core.reader.aggregate(&view, request).await?;
         Ok(Response::new(aggregate::page(page, kind)))
     }

@@ -16,6 +16,7 @@
 mod blocks;
 mod cache;
 mod change;
+mod read_view;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,7 @@ use tracing::warn;
 
 use self::cache::{Cache, Cached};
 pub(crate) use self::change::check_settings;
+pub use self::read_view::ReadView;
 use crate::errors::{Reason, ServiceError};
 
 /// How settings reach this server.
@@ -162,6 +164,19 @@ impl Namespaces {
             Some(cached) => Ok(cached.view),
             None => Ok(self.read_again(name).await?.view),
         }
+    }
+
+    /// The same with its age, for a request that reads events.
+    ///
+    /// # Errors
+    /// `NAMESPACE_NOT_FOUND` with the nearest names.
+    pub async fn view_for_read(&self, name: &NamespaceName) -> Result<ReadView, ServiceError> {
+        let cached = match self.0.cache.get(name).filter(is_served) {
+            Some(cached) => cached,
+            None => self.read_again(name).await?,
+        };
+        let fresh_until = cached.read_at.saturating_add(self.0.settings.settings_lifetime);
+        Ok(ReadView::new(cached.view, fresh_until))
     }
 
     /// The namespace, for a request that writes: never older than the settings' lifetime (W3).

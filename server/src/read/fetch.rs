@@ -13,7 +13,9 @@ use anabranch_model::{Direction, PartitionKey, TimeSeriesId};
 use anabranch_storage::{ErrorKind, EventStore, ScanEnd, ScanPage, ScanRequest, StoreError, TableName};
 use tokio::sync::Semaphore;
 
+use super::diversion::Diversion;
 use super::metrics::ReadMetrics;
+use crate::detect::Detector;
 
 /// Bytes that a request reads before it lets others run.
 const BYTES_UNYIELDED: u64 = 2 << 20;
@@ -23,12 +25,15 @@ pub(super) struct Fetch {
     events: Arc<dyn EventStore>,
     server: Arc<Semaphore>,
     request: Semaphore,
+    request_partitions_max: usize,
     metrics: Arc<ReadMetrics>,
     partitions_read: AtomicU64,
     bytes_read: AtomicU64,
     /// `bytes_read` when the request last let others run.
     bytes_yielded: AtomicU64,
     warnings: Mutex<BTreeSet<String>>,
+    diversion: Diversion,
+    detector: Option<Detector>,
 }
 
 impl Fetch {
@@ -37,17 +42,52 @@ impl Fetch {
         server: Arc<Semaphore>,
         request_partitions_max: usize,
         metrics: Arc<ReadMetrics>,
+        diversion: Diversion,
+        detector: Option<Detector>,
     ) -> Self {
         Self {
             events,
             server,
             request: Semaphore::new(request_partitions_max.max(1)),
+            request_partitions_max,
             metrics,
             partitions_read: AtomicU64::new(0),
             bytes_read: AtomicU64::new(0),
             bytes_yielded: AtomicU64::new(0),
             warnings: Mutex::default(),
+            diversion,
+            detector,
         }
+    }
+
+    /// The same request once more, from originals. What was spent so far stays counted.
+    pub(super) fn again(&self) -> Self {
+        let again = Self::new(
+            self.events.clone(),
+            self.server.clone(),
+            self.request_partitions_max,
+            self.metrics.clone(),
+            self.diversion.again(),
+            self.detector.clone(),
+        );
+        let (partitions, bytes) = (self.partitions_read(), self.bytes_read());
+        again.partitions_read.store(partitions, Ordering::Relaxed);
+        again.bytes_read.store(bytes, Ordering::Relaxed);
+        again.bytes_yielded.store(bytes, Ordering::Relaxed);
+        again
+    }
+
+    pub(super) fn diversion(&self) -> &Diversion {
+        &self.diversion
+    }
+
+    /// A page of a target. A table that is gone is trouble like any other: its original is there.
+    pub(super) async fn scan_target(&self, request: &ScanRequest) -> Result<ScanPage, StoreError> {
+        let _request = self.request.acquire().await;
+        let _server = self.server.acquire().await;
+        let page = self.events.scan(request).await?;
+        self.bytes_read.fetch_add(page.bytes_read, Ordering::Relaxed);
+        Ok(page)
     }
 
     /// A page of a partition; an empty last one when the table is gone.
@@ -105,7 +145,23 @@ impl Fetch {
         self.partitions_read.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn partition_left(&self, bytes: u64) {
+    /// A partition is read no further: so many bytes of its original by this request, and by the pages before it, and
+    /// of targets.
+    pub(super) fn partition_left(
+        &self,
+        partition: &PartitionKey,
+        original_bytes: u64,
+        carried_bytes: u64,
+        target_bytes: u64,
+    ) {
+        if let Some(detector) = &self.detector {
+            detector.offer(
+                self.diversion.view(),
+                partition,
+                carried_bytes.saturating_add(original_bytes),
+            );
+        }
+        let bytes = original_bytes.saturating_add(target_bytes);
         // Histograms are of floats; a partition has far fewer bytes than a float counts exactly.
         #[expect(clippy::cast_precision_loss, reason = "see above")]
         self.metrics.partition_bytes.observe(bytes as f64);

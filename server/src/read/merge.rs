@@ -105,12 +105,12 @@ impl Merge {
         parallel: usize,
     ) -> Result<(), StoreError> {
         if let [only] = self.streams.as_mut_slice() {
-            only.fetch(fetch, ask).await?;
+            only.fetch(fetch, ask, parallel).await?;
         } else {
             // Built in a loop and not by a closure: the compiler does not see that one is general enough.
             let mut fetches = Vec::with_capacity(self.waiting.len());
             for stream in self.streams.iter_mut().filter(|stream| stream.waits()) {
-                fetches.push(stream.fetch(fetch, ask));
+                fetches.push(stream.fetch(fetch, ask, 1));
             }
             stream::iter(fetches)
                 .buffer_unordered(parallel.max(1))

@@ -1,18 +1,20 @@
 //! Reads: plan, fetch, merge, page.
 //!
 //! ```text
-//! request ─▶ cursor ─▶ plan ─▶ fetch ─▶ partition streams ─▶ merge ─▶ match ─▶ page ─▶ token
-//!                                                                  └─▶ aggregate ─▶ rows
+//! request ─▶ cursor ─▶ plan ─▶ divert ─▶ fetch ─▶ partition streams ─▶ merge ─▶ match ─▶ page ─▶ token
+//!                                 └─ bytes of originals ─▶ detect            └─▶ aggregate ─▶ rows
 //! ```
 //!
 //! - R1: pages neither skip nor repeat. A cursor is logical: the last event examined, nothing of the
 //!   store's.
+//! - R2: where a partition is read from never changes an answer (`diversion`, `segments`).
 //! - A page is never silently short, and an empty token is the only end.
 //!
 //! What a namespace holds comes as a [`crate::namespaces::NamespaceView`]; nothing here changes it.
 
 mod aggregate;
 mod cursor;
+mod diversion;
 mod fan_out;
 mod fetch;
 mod field;
@@ -26,6 +28,8 @@ mod plan;
 pub mod reader;
 pub mod request;
 mod search;
+mod segments;
+mod shadow;
 pub mod token;
 mod walk;
 
@@ -33,5 +37,5 @@ mod walk;
 mod tests;
 
 pub use limits::ReadLimits;
-pub use reader::Reader;
+pub use reader::{Healing, Reader};
 pub use token::PageTokens;

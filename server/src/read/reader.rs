@@ -4,21 +4,24 @@
 //! request ─▶ fingerprint ─▶ cursor ─▶ route ─▶ walk ─▶ match ─▶ page ─▶ token
 //! ```
 //!
+//! - R2, R3: a page for which targets were trouble is read again from its cursor, from originals.
 //! - R1: pages neither skip nor repeat (`walk`, `page`, `cursor`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use anabranch_model::{Direction, TimeInterval};
+use anabranch_model::namespace::Rollout;
+use anabranch_model::{Direction, EventRecord, TimeInterval};
 use anabranch_runtime::telemetry::Metrics;
 use anabranch_runtime::{Clock, Deadline};
-use anabranch_storage::EventStore;
+use anabranch_storage::{EventStore, StoreError};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::aggregate::FinishedParts;
 use super::cursor::{Cursor, Position};
+use super::diversion::Diversion;
 use super::fan_out::{FanOut, Hints};
 use super::fetch::Fetch;
 use super::limits::ReadLimits;
@@ -30,11 +33,14 @@ use super::request::{
     EventPage, Latency, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, Paging, ReadRequest, SearchRequest,
 };
 use super::search::{Scope, refuse_blocked};
+use super::shadow::Shadow;
 use super::token::PageTokens;
 use super::walk::Walk;
 use crate::context::{PartialReason, ResponseContext};
+use crate::detect::Detector;
 use crate::errors::{Reason, ServiceError};
-use crate::namespaces::NamespaceView;
+use crate::namespaces::ReadView;
+use crate::split::{Splits, Way};
 
 /// Answers reads, searches and aggregations over a store.
 #[derive(Debug)]
@@ -47,6 +53,16 @@ pub struct Reader {
     pub(super) server: Arc<Semaphore>,
     pub(super) hints: Hints,
     pub(super) finished: FinishedParts,
+    pub(super) healing: Option<Healing>,
+}
+
+/// What reads of wide partitions go through.
+#[derive(Clone, Debug)]
+pub struct Healing {
+    /// Told of partitions that are wide.
+    pub detector: Detector,
+    /// Asked where to read.
+    pub splits: Splits,
 }
 
 impl Reader {
@@ -67,14 +83,22 @@ impl Reader {
             hints: Hints::new(limits.fan_out_start),
             finished: FinishedParts::new(&limits),
             limits,
+            healing: None,
         }
+    }
+
+    /// The same, which notices wide partitions and reads split ones from their targets.
+    #[must_use]
+    pub fn healing(mut self, healing: Healing) -> Self {
+        self.healing = Some(healing);
+        self
     }
 
     /// A page of the events of one id.
     ///
     /// # Errors
     /// When the id is blocked, the token is not of this walk, or the store fails.
-    pub async fn read(&self, view: &NamespaceView, request: ReadRequest) -> Result<EventPage, ServiceError> {
+    pub async fn read(&self, view: &ReadView, request: ReadRequest) -> Result<EventPage, ServiceError> {
         refuse_blocked(&request.time_series_id, view)?;
         let fingerprint = self.read_fingerprint(view, &request)?;
         let asked = Asked {
@@ -91,7 +115,7 @@ impl Reader {
 
     pub(super) fn read_fingerprint(
         &self,
-        view: &NamespaceView,
+        view: &ReadView,
         request: &ReadRequest,
     ) -> Result<u128, ServiceError> {
         fingerprint(&(
@@ -110,11 +134,7 @@ impl Reader {
     /// # Errors
     /// When the query breaks a rule or names a blocked id, the token is not of this walk, or the store
     /// fails.
-    pub async fn search(
-        &self,
-        view: &NamespaceView,
-        request: SearchRequest,
-    ) -> Result<EventPage, ServiceError> {
+    pub async fn search(&self, view: &ReadView, request: SearchRequest) -> Result<EventPage, ServiceError> {
         let matcher = match &request.query {
             Some(query) => Matcher::of_query(query, &view.settings)?,
             None => Matcher::All,
@@ -139,7 +159,7 @@ impl Reader {
         self.page(view, asked).await
     }
 
-    async fn page(&self, view: &NamespaceView, asked: Asked) -> Result<EventPage, ServiceError> {
+    async fn page(&self, view: &ReadView, asked: Asked) -> Result<EventPage, ServiceError> {
         let arrived = self.clock.elapsed();
         let deadline = self.deadline(&asked.latency, view.settings.read_slo.max);
         let first = Cursor {
@@ -162,49 +182,123 @@ impl Reader {
             scope: asked.scope,
         };
         let order = route.scope.order();
+        let mut fetch = self.fetch(view, Way::Rollout);
+        let began = self.clock.elapsed();
+        let mut filled = Box::pin(self.fill(&route, &asked.matcher, &cursor, limits, &fetch)).await;
+        if filled.is_err() && fetch.diversion().troubled() {
+            // R3: nothing has left the server yet. The deadline stays what it was.
+            let again = Arc::new(fetch.again());
+            filled = Box::pin(self.fill(&route, &asked.matcher, &cursor, limits, &again)).await;
+            fetch.diversion().report(filled.is_ok()).await;
+            fetch = again;
+        } else {
+            // Of partitions ahead, which the page did not come to.
+            fetch.diversion().report(false).await;
+        }
+        let filled = filled?;
+        let took = self.clock.elapsed().saturating_sub(began);
+        self.metrics.rows.inc_by(filled.records.len() as u64);
+
+        let mut context = ResponseContext::new(view.name.clone());
+        context.order = order;
+        if filled.end == PageEnd::Deadline {
+            self.metrics.partial(PartialReason::Deadline);
+            context.partial = Some(PartialReason::Deadline);
+            context.complete_until = filled.next.position.time();
+        }
+        let next_page_token = if filled.end == PageEnd::End {
+            String::new()
+        } else {
+            self.tokens.encode(&filled.next)?
+        };
+        self.finish(&mut context, &fetch, arrived);
+        self.compare(view, &fetch, || Compare {
+            route,
+            matcher: asked.matcher,
+            start: cursor.position,
+            end: filled.next.position,
+            records: filled.records.clone(),
+            took,
+        });
+        Ok(EventPage {
+            records: filled.records,
+            next_page_token,
+            context,
+        })
+    }
+
+    /// Fills a page from where a cursor stands.
+    async fn fill(
+        &self,
+        route: &Route,
+        matcher: &Matcher,
+        cursor: &Cursor,
+        limits: PageLimits,
+        fetch: &Arc<Fetch>,
+    ) -> Result<Filled, StoreError> {
+        let view = fetch.diversion().view();
         let hinted = hinted_id(&route.scope);
-        let fan_out = FanOut::new(
-            self.hints.start(&view.name, &hinted),
-            self.limits.request_partitions_max,
+        let mut walk = Walk::new(
+            view,
+            route.clone(),
+            cursor.position.clone(),
+            cursor.partition_bytes.clone(),
+            self.fan_out(view, &hinted),
+            fetch.clone(),
         );
-        let fetch = self.fetch();
-        let carried = cursor.partition_bytes;
-        let mut walk = Walk::new(view, route, cursor.position, carried, fan_out, fetch.clone());
-
-        let filled = PageFill::new(&mut walk, &asked.matcher, limits, &self.clock)
+        let (records, end) = PageFill::new(&mut walk, matcher, limits, &self.clock)
             .fill()
-            .await;
-        let (records, end) = filled?;
-
+            .await?;
         let learnt = walk.learnt(limits.rows);
         self.hints.keep(&view.name, &hinted, learnt);
         self.metrics
             .fan_out
             .observe(f64::from(u32::try_from(learnt.widest()).unwrap_or(u32::MAX)));
-        self.metrics.rows.inc_by(records.len() as u64);
-
-        let mut context = ResponseContext::new(view.name.clone());
-        context.order = order;
-        if end == PageEnd::Deadline {
-            self.metrics.partial(PartialReason::Deadline);
-            context.partial = Some(PartialReason::Deadline);
-            context.complete_until = walk.position().time();
-        }
-        let next_page_token = if end == PageEnd::End {
-            String::new()
-        } else {
-            let left = cursor.records_left.map(|left| left - records.len() as u64);
-            self.tokens
-                .encode(&next_cursor(asked.fingerprint, cursor.interval, &walk, left))?
-        };
-        // The walk's reads are counted when it is let go.
-        drop(walk);
-        self.finish(&mut context, &fetch, arrived);
-        Ok(EventPage {
+        let left = cursor.records_left.map(|left| left - records.len() as u64);
+        // The walk's reads are counted when it is let go, at the end of this.
+        Ok(Filled {
+            next: next_cursor(cursor.fingerprint, cursor.interval, &walk, left),
             records,
-            next_page_token,
-            context,
+            end,
         })
+    }
+
+    /// Reads a share of the pages once more, through targets, when the rollout says so.
+    fn compare(&self, view: &ReadView, fetch: &Fetch, page: impl FnOnce() -> Compare) {
+        let wide = &view.settings.wide_partition;
+        let Some(Healing { splits, .. }) = &self.healing else {
+            return;
+        };
+        let sampled = wide.rollout == Rollout::Compare
+            && fetch.diversion().could_divert()
+            && splits.comparisons().sampled(wide.compare_ratio);
+        if !sampled {
+            return;
+        }
+        let page = page();
+        if page.end == page.start {
+            return;
+        }
+        let shadow = Shadow {
+            fan_out: self.fan_out(view, &hinted_id(&page.route.scope)),
+            route: page.route,
+            matcher: page.matcher,
+            start: page.start,
+            end: page.end,
+            records: page.records,
+            original_took: page.took,
+            fetch: self.shadow_fetch(view),
+            clock: self.clock.clone(),
+            events_max: splits.comparisons().settings().events_max,
+        };
+        splits.comparisons().start(shadow.compare());
+    }
+
+    fn fan_out(&self, view: &ReadView, hinted: &str) -> FanOut {
+        FanOut::new(
+            self.hints.start(&view.name, hinted),
+            self.limits.request_partitions_max,
+        )
     }
 
     /// The cursor of a request's token; `first` when it has none.
@@ -226,18 +320,33 @@ impl Reader {
         Deadline::after(&*self.clock, budget)
     }
 
-    pub(super) fn fetch(&self) -> Arc<Fetch> {
+    /// One request's way to the store.
+    pub(super) fn fetch(&self, view: &ReadView, way: Way) -> Arc<Fetch> {
+        let detector = self.healing.as_ref().map(|healing| healing.detector.clone());
+        self.fetch_of(view, way, detector)
+    }
+
+    /// The second read of a comparison tells nobody what it read: the first has told.
+    fn shadow_fetch(&self, view: &ReadView) -> Arc<Fetch> {
+        self.fetch_of(view, Way::Targets, None)
+    }
+
+    fn fetch_of(&self, view: &ReadView, way: Way, detector: Option<Detector>) -> Arc<Fetch> {
+        let splits = self.healing.as_ref().map(|healing| healing.splits.clone());
         Arc::new(Fetch::new(
             self.events.clone(),
             self.server.clone(),
             self.limits.request_partitions_max,
             self.metrics.clone(),
+            Diversion::new(view.clone(), splits, way),
+            detector,
         ))
     }
 
     pub(super) fn finish(&self, context: &mut ResponseContext, fetch: &Fetch, arrived: Duration) {
         context.partitions_read = fetch.partitions_read();
         context.bytes_read = fetch.bytes_read();
+        fetch.diversion().describe(context);
         context.warnings.extend(fetch.take_warnings());
         context.time_taken = self.clock.elapsed().saturating_sub(arrived);
     }
@@ -252,6 +361,24 @@ struct Asked {
     matcher: Matcher,
     paging: Paging,
     latency: Latency,
+}
+
+/// A page as it came out of the walk.
+struct Filled {
+    records: Vec<EventRecord>,
+    end: PageEnd,
+    /// Where the next page goes on.
+    next: Cursor,
+}
+
+/// A page that may be read once more.
+struct Compare {
+    route: Route,
+    matcher: Matcher,
+    start: Position,
+    end: Position,
+    records: Vec<EventRecord>,
+    took: Duration,
 }
 
 /// Keeps the fingerprints of different calls apart. The numbers are part of the token's format.

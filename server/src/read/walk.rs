@@ -13,9 +13,9 @@
 use std::sync::Arc;
 
 use anabranch_model::{Direction, Event, EventTime, PartitionKey, TimeSeriesId};
-use anabranch_storage::StoreError;
+use anabranch_storage::{ScanRequest, StoreError};
 use futures::future::{self, BoxFuture, FutureExt};
-use futures::stream::{BoxStream, FuturesOrdered, StreamExt};
+use futures::stream::{self, BoxStream, FuturesOrdered, StreamExt};
 
 use super::cursor::{PartitionBytes, Position, Reach};
 use super::fan_out::FanOut;
@@ -89,7 +89,7 @@ pub(super) struct Walk {
     fan_out: FanOut,
     /// Events that the last step was asked for.
     wanted: usize,
-    carried: Vec<PartitionBytes>,
+    carried: Arc<[PartitionBytes]>,
 }
 
 enum Opened {
@@ -104,13 +104,18 @@ struct OpenCell {
     slice_start: EventTime,
     end: Position,
     taken: usize,
+    carried: Arc<[PartitionBytes]>,
     fetch: Arc<Fetch>,
 }
 
+/// At the end of a page, or when the walk has left its partitions.
 impl Drop for OpenCell {
     fn drop(&mut self) {
         for stream in self.merge.streams() {
-            self.fetch.partition_left(stream.bytes_read());
+            let (original, targets) = stream.bytes_read();
+            let partition = stream.partition();
+            let carried = if original > 0 { self.carried(partition) } else { 0 };
+            self.fetch.partition_left(partition, original, carried, targets);
         }
     }
 }
@@ -136,7 +141,7 @@ impl Walk {
             position: after,
             fan_out,
             wanted: 0,
-            carried,
+            carried: carried.into(),
             fetch,
             route,
         }
@@ -288,9 +293,16 @@ impl Walk {
                     demand.ahead()
                 };
                 self.in_flight += cell.scans.len();
-                open_cell(cell, demand, &self.route, self.fan_out.max(), self.fetch.clone())
-                    .map(|opened| opened.map(Opened::Cell))
-                    .boxed()
+                open_cell(
+                    cell,
+                    demand,
+                    &self.route,
+                    self.fan_out.max(),
+                    self.carried.clone(),
+                    self.fetch.clone(),
+                )
+                .map(|opened| opened.map(Opened::Cell))
+                .boxed()
             }
             Ok(Planned::Passed(position)) => future::ready(Ok(Opened::Passed(position))).boxed(),
             // A failure further on must not spoil what comes before it.
@@ -310,12 +322,13 @@ impl Walk {
         let streams = cell.merge.streams().iter();
         let mut bytes: Vec<PartitionBytes> = streams
             .map(|stream| {
-                let partition = &stream.scan().partition;
+                let partition = stream.partition();
                 PartitionBytes {
                     time_series_id: partition.time_series_id.clone(),
                     bucket_start: cell.bucket_start,
                     event_bucket: partition.event_bucket,
-                    bytes: stream.bytes_read() + self.carried_bytes(partition, cell.bucket_start),
+                    // What is read from targets does not make the original wide.
+                    bytes: stream.bytes_read().0 + cell.carried(partition),
                 }
             })
             .filter(|partition| partition.bytes > 0)
@@ -325,21 +338,22 @@ impl Walk {
         bytes.truncate(CARRIED_MAX);
         bytes
     }
+}
 
-    fn carried_bytes(&self, partition: &PartitionKey, bucket_start: EventTime) -> u64 {
+impl OpenCell {
+    /// Bytes that earlier pages read of a partition.
+    fn carried(&self, partition: &PartitionKey) -> u64 {
         let same = |carried: &&PartitionBytes| {
-            carried.bucket_start == bucket_start
+            carried.bucket_start == self.bucket_start
                 && carried.event_bucket == partition.event_bucket
                 && carried.time_series_id == partition.time_series_id
         };
         self.carried.iter().find(same).map_or(0, |carried| carried.bytes)
     }
-}
 
-impl OpenCell {
     /// The position of an event of a cell that is one partition.
     fn inside(&self, event: &Event) -> Option<Position> {
-        let partition = &self.merge.streams().first()?.scan().partition;
+        let partition = self.merge.streams().first()?.partition();
         Some(Position::Partition {
             slice_start: self.slice_start,
             time_series_id: partition.time_series_id.clone(),
@@ -355,12 +369,18 @@ fn open_cell(
     demand: Demand,
     route: &Route,
     parallel: usize,
+    carried: Arc<[PartitionBytes]>,
     fetch: Arc<Fetch>,
 ) -> impl Future<Output = Result<OpenCell, StoreError>> + Send + use<> {
     let direction = route.direction;
     async move {
         let partitions = cell.scans.len();
-        let streams = cell.scans.into_iter().map(PartitionStream::new).collect();
+        // Built in a loop and not by a closure: the compiler does not see that one is general enough.
+        let mut diverting = Vec::with_capacity(partitions);
+        for scan in cell.scans {
+            diverting.push(divert(scan, &fetch));
+        }
+        let streams = stream::iter(diverting).buffered(parallel.max(1)).collect().await;
         let mut open = OpenCell {
             merge: Merge::new(streams, direction),
             partitions,
@@ -368,10 +388,18 @@ fn open_cell(
             slice_start: cell.slice_start,
             end: cell.end,
             taken: 0,
+            carried,
             fetch: fetch.clone(),
         };
         let ask = demand.share(partitions);
         open.merge.refill(&fetch, ask, parallel).await?;
         Ok(open)
+    }
+}
+
+async fn divert(scan: ScanRequest, fetch: &Fetch) -> PartitionStream {
+    match fetch.diversion().serving(&scan.partition).await {
+        Some(serving) => PartitionStream::diverted(&scan, &serving),
+        None => PartitionStream::new(scan),
     }
 }

@@ -6,7 +6,8 @@ use anabranch_proto::timeseries::v1 as pb;
 use pb::response_context::{Order, ServedFrom, SplitFilter};
 
 use super::fields;
-use crate::context::{PartialReason, RecordOrder, ResponseContext};
+use crate::context::{self, PartialReason, RecordOrder, ResponseContext};
+use crate::split::FilterAnswer;
 
 /// The context of a read.
 pub fn of_read(context: ResponseContext) -> pb::ResponseContext {
@@ -14,10 +15,22 @@ pub fn of_read(context: ResponseContext) -> pb::ResponseContext {
         RecordOrder::Event => Order::Event,
         RecordOrder::Partition => Order::Partition,
     };
+    let served_from = match context.served_from {
+        None => ServedFrom::Unspecified,
+        Some(context::ServedFrom::Original) => ServedFrom::Original,
+        Some(context::ServedFrom::Targets) => ServedFrom::Targets,
+        Some(context::ServedFrom::Mixed) => ServedFrom::Mixed,
+    };
+    let split_filter = match context.split_filter {
+        None => SplitFilter::Unspecified,
+        Some(FilterAnswer::Off) => SplitFilter::Off,
+        Some(FilterAnswer::Miss) => SplitFilter::Miss,
+        Some(FilterAnswer::Hit) => SplitFilter::Hit,
+    };
     pb::ResponseContext {
-        // Nothing is split yet: every event is read where it was written.
-        served_from: ServedFrom::Original.into(),
-        split_filter: SplitFilter::Off.into(),
+        served_from: served_from.into(),
+        split_filter: split_filter.into(),
+        split_generation: context.split_generation.into(),
         order: order.into(),
         ..of_write(context)
     }
@@ -85,6 +98,9 @@ mod tests {
         context.complete_until = Some(EventTime::from_micros(1_000_000));
         context.order = RecordOrder::Partition;
         context.partitions_read = 3;
+        context.served_from = Some(context::ServedFrom::Mixed);
+        context.split_filter = Some(FilterAnswer::Hit);
+        context.split_generation = 7;
         context.bytes_read = 1 << 40;
         context.warnings = vec!["w".into()];
         let wire = of_read(context);
@@ -92,7 +108,11 @@ mod tests {
         assert_eq!(wire.complete_until.map(|time| time.seconds), Some(1));
         assert_eq!(
             (wire.order(), wire.served_from()),
-            (Order::Partition, ServedFrom::Original)
+            (Order::Partition, ServedFrom::Mixed)
+        );
+        assert_eq!(
+            (wire.split_filter(), wire.split_generation),
+            (SplitFilter::Hit, 7)
         );
         assert_eq!((wire.partitions_read, wire.bytes_read), (3, 1 << 40));
         assert_eq!(wire.warnings, ["w"]);

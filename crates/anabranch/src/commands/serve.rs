@@ -8,6 +8,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anabranch_bus::StoreBus;
 use anabranch_runtime::telemetry::{self, Metrics};
 use anabranch_runtime::{Randomness, SystemClock, Tasks};
 use anabranch_server::core::Core;
@@ -80,8 +81,10 @@ pub(crate) async fn start(clock: Arc<SystemClock>, settings: &Settings) -> Resul
         ))
     })?;
     let (edge, tasks) = (Tasks::new(), Tasks::new());
+    let bus = Arc::new(StoreBus::new(store.records.clone(), &metrics));
     let core = Core::start(
         store,
+        bus,
         clock.clone(),
         &randomness,
         &tasks,

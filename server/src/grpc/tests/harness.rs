@@ -77,8 +77,11 @@ impl Server {
         };
         let clock: Arc<dyn Clock> = SystemClock::new();
         let (tasks, metrics, draining) = (Tasks::new(), Metrics::default(), CancellationToken::new());
+        let store = anabranch_storage::open::memory();
+        let bus = anabranch_bus::StoreBus::new(store.records.clone(), &metrics);
         let core = Core::start(
-            anabranch_storage::open::memory(),
+            store,
+            Arc::new(bus),
             clock.clone(),
             &Randomness::from_seed(1),
             &tasks,

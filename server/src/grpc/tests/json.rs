@@ -34,10 +34,10 @@ async fn events_are_written_and_read_page_by_page_over_json() {
         });
         let page = server.call("ReadEventRecords", read).await.json();
         let context = &page["responseContext"][0];
-        assert_eq!(
-            (&context["servedFrom"], &context["splitFilter"]),
-            (&json!("ORIGINAL"), &json!("OFF"))
-        );
+        assert_eq!(context["servedFrom"], "ORIGINAL");
+        // Depends on whether the filter has been loaded by now.
+        let filter = context["splitFilter"].as_str().unwrap();
+        assert!(["OFF", "MISS"].contains(&filter), "{filter}");
         assert_eq!(
             (&context["splitGeneration"], &context["order"]),
             (&json!("0"), &json!("EVENT"))

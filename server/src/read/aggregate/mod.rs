@@ -37,7 +37,8 @@ use super::search::Scope;
 use super::walk::{Demand, Step, Walk};
 use crate::context::{PartialReason, ResponseContext};
 use crate::errors::{Reason, ServiceError};
-use crate::namespaces::NamespaceView;
+use crate::namespaces::ReadView;
+use crate::split::Way;
 
 /// An aggregation reads everything, so its store pages are large.
 const DEMAND: Demand = Demand {
@@ -49,7 +50,7 @@ const EVENTS_UNTIMED: usize = 4_096;
 
 /// One aggregation under way.
 struct Run<'a> {
-    view: &'a NamespaceView,
+    view: &'a ReadView,
     route: Route,
     matcher: Matcher,
     computation: Computation,
@@ -65,7 +66,7 @@ impl Reader {
     /// this walk, or the store fails.
     pub async fn aggregate(
         &self,
-        view: &NamespaceView,
+        view: &ReadView,
         request: AggregateRequest,
     ) -> Result<AggregatePage, ServiceError> {
         let arrived = self.clock.elapsed();
@@ -90,7 +91,7 @@ impl Reader {
             rows: None,
         };
         let cursor = self.cursor(&request.paging, first)?;
-        let run = Run {
+        let mut run = Run {
             view,
             route: Route {
                 interval: cursor.interval,
@@ -100,17 +101,21 @@ impl Reader {
             matcher,
             computation,
             deadline: self.deadline(&request.latency, self.limits.aggregate_slo),
-            fetch: self.fetch(),
+            fetch: self.fetch(view, Way::Rollout),
         };
 
         let rows_cursor = cursor.rows.clone().unwrap_or_default();
         let key = PartKey::of(&cursor)?;
-        let part = match &rows_cursor.page {
-            Some(page) => match self.finished.get(&key).await {
-                Some(part) => part,
-                None => Arc::new(self.compute_again(&run, &cursor.position, page).await?),
-            },
-            None => Arc::new(self.compute(&run, &cursor.position, None).await?),
+        let kept = match &rows_cursor.page {
+            Some(_) => self.finished.get(&key).await,
+            None => None,
+        };
+        let part = match kept {
+            Some(part) => part,
+            None => Arc::new(
+                self.compute_part(&mut run, &cursor.position, rows_cursor.page.as_ref())
+                    .await?,
+            ),
         };
 
         let cut = part.cut.or(rows_cursor.cut);
@@ -157,6 +162,38 @@ impl Reader {
             next_page_token,
             context,
         })
+    }
+
+    /// A part; from originals when targets were trouble.
+    async fn compute_part(
+        &self,
+        run: &mut Run<'_>,
+        start: &Position,
+        page: Option<&PartPage>,
+    ) -> Result<Finished, ServiceError> {
+        let part = Box::pin(self.compute_once(run, start, page)).await;
+        if part.is_ok() || !run.fetch.diversion().troubled() {
+            run.fetch.diversion().report(false).await;
+            return part;
+        }
+        let troubled = run.fetch.clone();
+        // R3: no row has left the server yet. The deadline stays what it was.
+        run.fetch = Arc::new(troubled.again());
+        let part = Box::pin(self.compute_once(run, start, page)).await;
+        troubled.diversion().report(part.is_ok()).await;
+        part
+    }
+
+    async fn compute_once(
+        &self,
+        run: &Run<'_>,
+        start: &Position,
+        page: Option<&PartPage>,
+    ) -> Result<Finished, ServiceError> {
+        match page {
+            Some(page) => self.compute_again(run, start, page).await,
+            None => self.compute(run, start, None).await,
+        }
     }
 
     /// A part whose first rows were answered before, from the same start to the same end.

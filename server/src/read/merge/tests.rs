@@ -10,7 +10,9 @@ use proptest::prelude::*;
 use tokio::sync::Semaphore;
 
 use super::*;
+use crate::read::diversion::Diversion;
 use crate::read::metrics::ReadMetrics;
+use crate::split::Way;
 
 fn event(time: i64, id: u8) -> Event {
     Event {
@@ -67,7 +69,8 @@ async fn merged(
         }));
     }
     let metrics = Arc::new(ReadMetrics::register(&Metrics::default()));
-    let fetch = Fetch::new(store, Arc::new(Semaphore::new(4)), 2, metrics);
+    let diversion = Diversion::new(crate::testing::empty_view(), None, Way::Originals);
+    let fetch = Fetch::new(store, Arc::new(Semaphore::new(4)), 2, metrics, diversion, None);
     let mut merge = Merge::new(open, direction);
     let ask = Ask {
         events_max,

@@ -21,7 +21,7 @@ use anabranch_storage::{
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::namespaces::NamespaceView;
+use crate::namespaces::{NamespaceView, ReadView};
 use crate::read::request::{EventPage, Latency, Paging, ReadRequest};
 use crate::read::{PageTokens, ReadLimits, Reader};
 
@@ -190,7 +190,7 @@ impl EventStore for SlowStore {
 pub(super) struct World {
     pub(super) clock: Arc<ManualClock>,
     pub(super) store: Arc<SlowStore>,
-    pub(super) view: NamespaceView,
+    pub(super) view: ReadView,
     pub(super) reader: Reader,
     pub(super) model: BTreeMap<(TimeSeriesId, EventKey), BTreeMap<ItemKey, Bytes>>,
 }
@@ -244,6 +244,7 @@ impl World {
             blocked: Arc::default(),
             sealed_before: None,
         };
+        let view = ReadView::new(Arc::new(view), Duration::MAX);
         let world = Self {
             reader: reader(store.clone(), clock.clone()),
             clock,

@@ -1,0 +1,249 @@
+//! The runs of one partition's events that lie together: the original, or targets and what follows them.
+//!
+//! ```text
+//! events of the bounds   ├──── before the boundary ────┤─ from the boundary on ─┤
+//! ascending              target ─▶ target ─▶ target ──▶ original, its tail only
+//! descending             the exact reverse
+//! ```
+//!
+//! - R2: every event is in exactly one segment: targets hold all events before the boundary, the tail none of them.
+//! - A target that was read from end to end holds as many rows and bytes as were proved, or the read is given up.
+
+use std::collections::VecDeque;
+use std::ops::Bound;
+
+use anabranch_model::{Direction, Event, EventKey, EventTime, PartitionKey, TimeInterval};
+use anabranch_split::{Serving, Target};
+use anabranch_storage::{ErrorKind, EventBounds, ScanEnd, ScanRequest, StoreError, TableKind, TableName};
+
+use super::fetch::Fetch;
+use super::partition_stream::Ask;
+use crate::split::OriginalReason;
+
+/// What a target has to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Expected {
+    /// That is served: it may have kept targets of earlier ones.
+    pub(super) generation: u32,
+    rows: u64,
+    bytes: u64,
+    /// Whether the scan covers all of it.
+    whole: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Segment {
+    scan: ScanRequest,
+    /// The partition as it was written.
+    original: PartitionKey,
+    /// Of a target; nothing is known of an original.
+    expected: Option<Expected>,
+    /// Rows and bytes of rows that were seen.
+    seen: (u64, u64),
+    events: Vec<Event>,
+    exhausted: bool,
+    bytes_read: u64,
+}
+
+impl Segment {
+    /// The original.
+    pub(super) fn original(scan: ScanRequest) -> Self {
+        Self {
+            original: scan.partition.clone(),
+            scan,
+            expected: None,
+            seen: (0, 0),
+            events: Vec::new(),
+            exhausted: false,
+            bytes_read: 0,
+        }
+    }
+
+    fn target(scan: &ScanRequest, target: &Target, generation: u32) -> Self {
+        let EventBounds {
+            lower,
+            upper,
+            interval,
+        } = &scan.bounds;
+        let bounds = EventBounds {
+            lower: match lower {
+                Bound::Included(key) | Bound::Excluded(key) if *key >= target.oldest => lower.clone(),
+                _ => Bound::Included(target.oldest.clone()),
+            },
+            upper: match upper {
+                Bound::Included(key) | Bound::Excluded(key) if *key <= target.newest => upper.clone(),
+                _ => Bound::Included(target.newest.clone()),
+            },
+            interval: *interval,
+        };
+        Self {
+            original: scan.partition.clone(),
+            expected: Some(Expected {
+                generation,
+                rows: target.checksum.rows,
+                bytes: target.checksum.bytes,
+                whole: scan.bounds.contains(&target.oldest) && scan.bounds.contains(&target.newest),
+            }),
+            ..Self::original(ScanRequest {
+                table: TableName {
+                    kind: TableKind::Wide,
+                    ..scan.table.clone()
+                },
+                partition: target.partition(&scan.partition),
+                bounds,
+                ..scan.clone()
+            })
+        }
+    }
+
+    pub(super) fn is_original(&self) -> bool {
+        self.expected.is_none()
+    }
+
+    /// Bytes that the store had to read for it so far.
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.bytes_read
+    }
+
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.exhausted
+    }
+
+    /// Events that were fetched, if any were.
+    pub(super) fn take_events(&mut self) -> Option<Vec<Event>> {
+        (!self.events.is_empty()).then(|| std::mem::take(&mut self.events))
+    }
+
+    /// True when only a fetch can tell what comes next in it.
+    pub(super) fn waits(&self) -> bool {
+        self.events.is_empty() && !self.exhausted
+    }
+
+    /// What is left of an ask when this segment has given all that it can hold; `None` when it may fill it.
+    pub(super) fn leaves(&self, ask: Ask) -> Option<Ask> {
+        let fetched = self.events.len();
+        if self.exhausted {
+            return ask.less(fetched, 0);
+        }
+        let expected = self.expected?;
+        let left = |of: u64, seen: u64| usize::try_from(of.saturating_sub(seen)).unwrap_or(usize::MAX);
+        let (rows, bytes) = self.seen;
+        // An event has at least one row.
+        let events = left(expected.rows, rows).saturating_add(fetched);
+        ask.less(events, left(expected.bytes, bytes))
+    }
+
+    /// Fetches one page. May be dropped while it waits.
+    pub(super) async fn fetch(&mut self, fetch: &Fetch, ask: Ask) -> Result<(), StoreError> {
+        self.scan.events_max = ask.events_max.max(1);
+        self.scan.bytes_max = ask.bytes_max.max(1);
+        let page = match &self.expected {
+            None => {
+                fetch.diversion().note_original();
+                fetch.scan(&self.scan).await?
+            }
+            Some(expected) => {
+                fetch.diversion().note_target(expected);
+                let scanned = fetch.scan_target(&self.scan).await;
+                scanned.inspect_err(|error| {
+                    let certain = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt);
+                    let reason = OriginalReason::TargetError;
+                    fetch.diversion().trouble(&self.original, reason, certain);
+                })?
+            }
+        };
+        self.bytes_read += page.bytes_read;
+        match page.end {
+            ScanEnd::Exhausted => self.exhausted = true,
+            ScanEnd::More { after } => self.resume_after(after),
+        }
+        self.events = page.events;
+        self.check(fetch)
+    }
+
+    /// Whether what was seen of a target can be what was proved.
+    fn check(&mut self, fetch: &Fetch) -> Result<(), StoreError> {
+        let Some(expected) = self.expected else {
+            return Ok(());
+        };
+        let id = &self.original.time_series_id;
+        for event in &self.events {
+            for item in &event.items {
+                self.seen.0 += 1;
+                self.seen.1 += anabranch_split::checksum::row_bytes(id, &event.key, item);
+            }
+        }
+        let (rows, bytes) = self.seen;
+        let more = rows > expected.rows || bytes > expected.bytes;
+        let fewer = expected.whole && self.exhausted && (rows < expected.rows || bytes < expected.bytes);
+        if !more && !fewer {
+            return Ok(());
+        }
+        let reason = OriginalReason::TargetShort;
+        fetch.diversion().trouble(&self.original, reason, true);
+        Err(StoreError::Corrupt {
+            what: format!("{} {}", self.scan.table, self.scan.partition),
+            reason: format!(
+                "{rows} rows of {bytes} bytes instead of {} of {}",
+                expected.rows, expected.bytes
+            ),
+        })
+    }
+
+    fn resume_after(&mut self, key: EventKey) {
+        match self.scan.direction {
+            Direction::Ascending => self.scan.bounds.lower = Bound::Excluded(key),
+            Direction::Descending => self.scan.bounds.upper = Bound::Excluded(key),
+        }
+    }
+}
+
+/// The segments of a partition that is served from targets, in the order of the scan: those that its bounds touch.
+pub(super) fn diverted(scan: &ScanRequest, serving: &Serving) -> VecDeque<Segment> {
+    let touched = serving
+        .targets
+        .iter()
+        .filter(|target| touches(&scan.bounds, target));
+    let targets = touched.map(|target| Segment::target(scan, target, serving.generation));
+    let tail = tail(&scan.bounds, serving.boundary).map(|bounds| {
+        Segment::original(ScanRequest {
+            bounds,
+            ..scan.clone()
+        })
+    });
+    match scan.direction {
+        Direction::Ascending => targets.chain(tail).collect(),
+        Direction::Descending => tail.into_iter().chain(targets.rev()).collect(),
+    }
+}
+
+fn touches(bounds: &EventBounds, target: &Target) -> bool {
+    let above = match &bounds.lower {
+        Bound::Unbounded => true,
+        Bound::Included(key) => *key <= target.newest,
+        Bound::Excluded(key) => *key < target.newest,
+    };
+    let below = match &bounds.upper {
+        Bound::Unbounded => true,
+        Bound::Included(key) => *key >= target.oldest,
+        Bound::Excluded(key) => *key > target.oldest,
+    };
+    let TimeInterval { start, end } = bounds.interval;
+    above && below && start <= target.newest.time && target.oldest.time < end
+}
+
+/// What the bounds hold from the boundary on, if they reach there.
+fn tail(bounds: &EventBounds, boundary: EventTime) -> Option<EventBounds> {
+    let interval = TimeInterval {
+        start: bounds.interval.start.max(boundary),
+        end: bounds.interval.end,
+    };
+    let reached = match &bounds.upper {
+        Bound::Unbounded => true,
+        Bound::Included(key) | Bound::Excluded(key) => key.time >= interval.start,
+    };
+    (reached && !interval.is_empty()).then(|| EventBounds {
+        interval,
+        ..bounds.clone()
+    })
+}

@@ -1,0 +1,88 @@
+//! Split records that were looked up a little while ago; that there is none, too.
+//!
+//! - R3: a record that is behind is still one that was valid: what its targets need to be served is checked against
+//!   the view of each request, and targets are removed only when this cache must have let go of them everywhere.
+
+use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anabranch_model::{NamespaceName, PartitionKey};
+use anabranch_runtime::Clock;
+use anabranch_split::Serving;
+use anabranch_storage::{SplitRecords, SplitSlot, StoreError};
+use moka::future::Cache;
+use moka::policy::EvictionPolicy;
+
+use super::SplitsSettings;
+
+type Key = (NamespaceName, PartitionKey);
+
+#[derive(Clone, Debug)]
+struct Looked {
+    serving: Option<Arc<Serving>>,
+    /// On the clock's elapsed time, before it was looked up. Not the cache's own expiry: its clock can not be moved.
+    at: Duration,
+}
+
+#[derive(Debug)]
+pub(super) struct RecordCache {
+    records: SplitRecords,
+    clock: Arc<dyn Clock>,
+    cache: Cache<Key, Looked, BuildHasherDefault<DefaultHasher>>,
+    ttl: Duration,
+    forgotten: AtomicU64,
+}
+
+impl RecordCache {
+    pub(super) fn new(records: SplitRecords, clock: Arc<dyn Clock>, settings: &SplitsSettings) -> Self {
+        Self {
+            records,
+            clock,
+            cache: Cache::builder()
+                .max_capacity(settings.record_cache_max)
+                .eviction_policy(EvictionPolicy::lru())
+                .build_with_hasher(BuildHasherDefault::default()),
+            ttl: settings.record_cache_ttl,
+            forgotten: AtomicU64::new(0),
+        }
+    }
+
+    /// What may be served of a partition.
+    pub(super) async fn serving(
+        &self,
+        namespace: &NamespaceName,
+        partition: &PartitionKey,
+    ) -> Result<Option<Arc<Serving>>, StoreError> {
+        let key = (namespace.clone(), partition.clone());
+        let now = self.clock.elapsed();
+        if let Some(looked) = self.cache.get(&key).await
+            && now.saturating_sub(looked.at) < self.ttl
+        {
+            return Ok(looked.serving);
+        }
+        let forgotten = self.forgotten.load(Ordering::SeqCst);
+        let serving = match self.records.get(namespace, partition).await? {
+            SplitSlot::Taken(stored) => stored.record.serving.map(Arc::new),
+            SplitSlot::Free { .. } => None,
+        };
+        let looked = Looked {
+            serving: serving.clone(),
+            at: now,
+        };
+        self.cache.insert(key.clone(), looked).await;
+        // What was read before somebody changed the record must not stay behind the change.
+        if self.forgotten.load(Ordering::SeqCst) != forgotten {
+            self.cache.invalidate(&key).await;
+        }
+        Ok(serving)
+    }
+
+    pub(super) async fn forget(&self, namespace: &NamespaceName, partition: &PartitionKey) {
+        self.forgotten.fetch_add(1, Ordering::SeqCst);
+        self.cache
+            .invalidate(&(namespace.clone(), partition.clone()))
+            .await;
+    }
+}

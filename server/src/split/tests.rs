@@ -1,0 +1,4 @@
+mod comparing;
+mod serving;
+mod support;
+mod walks;
