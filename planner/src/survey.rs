@@ -118,6 +118,9 @@ impl Planning {
         };
         let enough = match begun {
             Some(boundary) => before >= boundary,
+            // When all of it is immutable by the clock, all of it is waited for: a part that was found too little
+            // would be surveyed again at once, and again, until the rest is settled too.
+            None if wanted >= bucket.end => before >= bucket.end,
             None => before > from,
         };
         if basis != ground.basis || !enough {

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use anabranch_model::{NamespaceName, SliceName, TimeSeriesId, TimeSlice};
 use anabranch_storage::{RecordKey, RecordPrefix, RecordStore, StoreError, VersionedRecord};
 
-use crate::change::read_namespace;
 use crate::stored::{BlockRecord, NamespaceRecord, SliceRecord, Stored};
 use crate::view::{Block, NamespaceView};
 
@@ -74,8 +73,8 @@ impl LoadedNamespace {
     }
 }
 
-/// The namespace of a name; `None` when there is none. Slices that are as they were `known` to be are
-/// not decoded again: most never change, and all are listed every second.
+/// The namespace of a name; `None` when there is none. Records that are as they were `known` to be are
+/// not decoded again: most never change, and all are read every second.
 ///
 /// # Errors
 /// Those of the store; `Corrupt` when one of the records can not be read.
@@ -84,8 +83,20 @@ pub async fn load(
     name: &NamespaceName,
     known: Option<&LoadedNamespace>,
 ) -> Result<Option<LoadedNamespace>, StoreError> {
-    let Some((record, version)) = read_namespace(records, name).await? else {
+    let key = RecordKey::Namespace {
+        namespace: name.clone(),
+    };
+    let Some(VersionedRecord {
+        version,
+        value: Some(bytes),
+    }) = records.get(&key).await?
+    else {
         return Ok(None);
+    };
+    // A version is never used twice for a key.
+    let record = match known.filter(|known| known.version == version && known.name == *name) {
+        Some(known) => known.record.clone(),
+        None => NamespaceRecord::decode(&bytes)?,
     };
     let known: HashMap<&SliceName, &LoadedSlice> = known
         .into_iter()

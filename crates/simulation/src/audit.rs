@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 
 use anabranch_catalog::{LoadedNamespace, load};
-use anabranch_model::{Direction, Event, EventKey, EventTime, PartitionKey, SliceState, TimeInterval, TimeSeriesId};
+use anabranch_model::{
+    Direction, Event, EventKey, EventTime, PartitionKey, SliceState, TimeInterval, TimeSeriesId,
+};
 use anabranch_split::{Basis, SplitRecord, SplitState};
 use anabranch_storage::{
     EventBounds, EventStore, ScanRequest, SplitRecords, StoredSplit, TableKind, TableName,
@@ -67,7 +69,10 @@ pub(crate) async fn unrest(world: &World) -> Vec<String> {
         if let (Some(serving), Some(now)) = (serving, now)
             && serving.basis != now
         {
-            restless.push(format!("{partition} is served on {:?} and not {now:?}", serving.basis));
+            restless.push(format!(
+                "{partition} is served on {:?} and not {now:?}",
+                serving.basis
+            ));
         }
     }
     restless
@@ -97,9 +102,20 @@ pub(crate) async fn at_rest(world: &World) {
                 .slices
                 .iter()
                 .find(|slice| slice.record.slice.name == record.partition.slice);
-            let end = slice.map(|slice| slice.record.slice.bucket_interval(record.partition.time_bucket).end);
+            let end = slice.map(|slice| {
+                slice
+                    .record
+                    .slice
+                    .bucket_interval(record.partition.time_bucket)
+                    .end
+            });
             counts.served_in_part += u64::from(end.is_some_and(|end| serving.boundary < end));
-            wanted.extend(serving.targets.iter().map(|target| target.partition(&record.partition)));
+            wanted.extend(
+                serving
+                    .targets
+                    .iter()
+                    .map(|target| target.partition(&record.partition)),
+            );
         }
     }
     for slice in &namespace.slices {
@@ -113,7 +129,9 @@ pub(crate) async fn at_rest(world: &World) {
         };
         for target in there {
             if !wanted.contains(&target) {
-                world.fail(format!("target {target} is of no record that is served, and is still there"));
+                world.fail(format!(
+                    "target {target} is of no record that is served, and is still there"
+                ));
             }
         }
     }
@@ -142,7 +160,10 @@ async fn originals(world: &World, namespace: &LoadedNamespace) {
                     Some(_) => None,
                 };
                 if let Some(wrong) = wrong {
-                    world.fail(format!("event {} {} in {partition} {wrong}", event.key.time, event.key.id));
+                    world.fail(format!(
+                        "event {} {} in {partition} {wrong}",
+                        event.key.time, event.key.id
+                    ));
                 }
                 stored.insert((partition.time_series_id.clone(), event.key));
             }
@@ -152,7 +173,10 @@ async fn originals(world: &World, namespace: &LoadedNamespace) {
         let key = &known.event.key;
         let lives = open.iter().any(|interval| interval.contains(key.time));
         if known.acked && lives && !stored.contains(&(id.clone(), key.clone())) {
-            world.fail(format!("acked event {} {} of {id} is not in the store", key.time, key.id));
+            world.fail(format!(
+                "acked event {} {} of {id} is not in the store",
+                key.time, key.id
+            ));
         }
     }
 }
@@ -161,6 +185,15 @@ async fn served(world: &World, namespace: &LoadedNamespace, record: &SplitRecord
     let (Some(serving), partition) = (&record.serving, &record.partition) else {
         return;
     };
+    let targets: Vec<PartitionKey> = serving
+        .targets
+        .iter()
+        .map(|target| target.partition(partition))
+        .collect();
+    // That is for the read to notice that meets it.
+    if targets.iter().any(|target| world.is_damaged(target)) {
+        return;
+    }
     // On another basis nobody reads from it.
     if basis(namespace, partition) != Some(serving.basis) {
         return;
@@ -175,13 +208,16 @@ async fn served(world: &World, namespace: &LoadedNamespace, record: &SplitRecord
         .filter(|event| event.key.time < serving.boundary)
         .collect();
     let mut copied: Vec<Event> = Vec::new();
-    for target in &serving.targets {
-        copied.extend(scan(world, &wide, &target.partition(partition)).await);
+    for target in &targets {
+        copied.extend(scan(world, &wide, target).await);
         world.counts().targets_compared += 1;
     }
     if original != copied {
         let keys = |events: &[Event]| -> BTreeSet<(EventTime, String)> {
-            events.iter().map(|event| (event.key.time, event.key.id.to_string())).collect()
+            events
+                .iter()
+                .map(|event| (event.key.time, event.key.id.to_string()))
+                .collect()
         };
         let (of_original, of_copies) = (keys(&original), keys(&copied));
         world.fail(format!(

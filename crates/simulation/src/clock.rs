@@ -78,13 +78,19 @@ impl Clock for SimClock {
 }
 
 /// The runtime's time, which stands still while anything can run.
-#[expect(clippy::disallowed_methods, reason = "this is the simulation's source of time")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the simulation's source of time"
+)]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
 /// Returns when so much time of the world has passed.
-#[expect(clippy::disallowed_methods, reason = "this is the simulation's source of time")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the simulation's source of time"
+)]
 pub(crate) async fn sleep(duration: Duration) {
     tokio::time::sleep(duration).await;
 }

@@ -13,7 +13,12 @@ const USAGE: &str = "usage: simulate SEED | simulate --seeds N [--from K]";
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let numbers = |text: &str| text.replace('_', "").parse::<u64>().ok();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+    match arguments
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .as_slice()
+    {
         ["--seeds", seeds] => numbers(seeds).map_or_else(usage, |seeds| many(0, seeds)),
         ["--seeds", seeds, "--from", from] => match (numbers(seeds), numbers(from)) {
             (Some(seeds), Some(from)) => many(from, seeds),

@@ -43,13 +43,11 @@ impl Model {
         let mut ids = self.ids();
         for record in records {
             let events = ids.entry(record.time_series_id.clone()).or_default();
-            events
-                .entry(record.event.key.clone())
-                .or_insert_with(|| Known {
-                    event: Arc::new(record.event.clone()),
-                    acked: false,
-                    unsure: false,
-                });
+            events.entry(record.event.key.clone()).or_insert_with(|| Known {
+                event: Arc::new(record.event.clone()),
+                acked: false,
+                unsure: false,
+            });
         }
     }
 

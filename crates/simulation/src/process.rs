@@ -105,7 +105,9 @@ impl Process {
                     return;
                 }
                 Err(error) => {
-                    self.disk.trace.note(&self.name, "does not start", number, || error);
+                    self.disk
+                        .trace
+                        .note(&self.name, "does not start", number, || error);
                     parts.tasks.kill();
                     sleep(Duration::from_secs(1)).await;
                 }
@@ -132,7 +134,10 @@ impl Process {
         if let Some(running) = self.running() {
             self.panics_of(&running);
         }
-        self.panicked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.panicked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn panics_of(&self, running: &Running) {

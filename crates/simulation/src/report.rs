@@ -27,6 +27,8 @@ pub struct Counts {
     pub kills: u64,
     /// Processes that were paused.
     pub pauses: u64,
+    /// Targets that lost events.
+    pub damaged: u64,
     /// Audits of the whole store.
     pub audits: u64,
     /// Targets that were compared with their original.
@@ -59,6 +61,7 @@ impl Counts {
             operated: self.operated + other.operated,
             kills: self.kills + other.kills,
             pauses: self.pauses + other.pauses,
+            damaged: self.damaged + other.damaged,
             audits: self.audits + other.audits,
             targets_compared: self.targets_compared + other.targets_compared,
             served: self.served + other.served,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anabranch_model::NamespaceName;
 use anabranch_runtime::Tasks;
 
-use crate::actors::{chaos, operator, reader, writer::Writer};
+use crate::actors::{chaos, damage, operator, reader, writer::Writer};
 use crate::audit;
 use crate::clock::sleep;
 use crate::dice::Dice;
@@ -47,7 +47,9 @@ pub fn run(seed: u64, options: Options) -> Result<Report, Failure> {
             NamespaceName::new("world").map_err(|error| failure(error.to_string(), Vec::new()))?;
         let begun = begin(&scenario);
         let world = Arc::new(World::new(scenario, namespace, options.trace, &dice, begun));
-        world.trace.note("world", "begins", seed, || format!("{:#?}", world.scenario));
+        world
+            .trace
+            .note("world", "begins", seed, || format!("{:#?}", world.scenario));
         live(&world, &dice).await;
         let (trace_hash, notes) = world.trace.hash();
         if let Some(what) = world.failure() {
@@ -75,7 +77,10 @@ async fn live(world: &Arc<World>, dice: &Dice) {
                 process.start().await;
             }
             if create(&world, &dice).await {
-                world.disk.failing.store(world.scenario.failing, Ordering::Relaxed);
+                world
+                    .disk
+                    .failing
+                    .store(world.scenario.failing, Ordering::Relaxed);
                 act(&world, &dice, &tasks).await;
                 rest(&world, &dice).await;
             }
@@ -135,6 +140,9 @@ async fn act(world: &Arc<World>, dice: &Dice, tasks: &Tasks) {
     acting.push(tasks.spawn("operator", operator::run(world.clone(), dice.fork())));
     if world.scenario.chaos {
         acting.push(tasks.spawn("chaos", chaos::run(world.clone(), dice.fork())));
+    }
+    if world.scenario.damage {
+        acting.push(tasks.spawn("damage", damage::run(world.clone(), dice.fork())));
     }
     let audited = world.clone();
     acting.push(tasks.spawn("audit", async move {

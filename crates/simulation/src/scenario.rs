@@ -43,6 +43,8 @@ pub(crate) struct Scenario {
     pub(crate) skew: Duration,
     /// Processes are killed, paused and told other times.
     pub(crate) chaos: bool,
+    /// Targets lose events that were written.
+    pub(crate) damage: bool,
     /// Operators seal, unseal and change limits.
     pub(crate) operators: bool,
 }
@@ -107,16 +109,16 @@ impl Scenario {
         Self {
             // Some minutes past noon, so that slices end at different moments of a world.
             begins: 1_774_699_200_000_000 + dice.within(0, 7_200) * 1_000_000,
-            length: dice.duration(Duration::from_secs(HOUR / 2), Duration::from_secs(HOUR * 3 / 2)),
+            length: dice.duration(Duration::from_secs(HOUR / 3), Duration::from_secs(HOUR * 5 / 4)),
             servers,
-            planners: 2,
-            splitters: 2,
+            planners: 1 + usize::from(dice.chance(500)),
+            splitters: 1 + usize::from(dice.chance(500)),
             writers: 2,
             readers: 2,
             ids,
-            events: 25 + dice.below(125),
+            events: 20 + dice.below(100),
             value_bytes_max: *dice.pick(&[100, 600, 3_000]).unwrap_or(&600),
-            history: Duration::from_secs(HOUR),
+            history: Duration::from_secs(*dice.pick(&[HOUR, HOUR, 6 * HOUR]).unwrap_or(&HOUR)),
             settings,
             server,
             planner: planner_settings(checkpoint_bytes),
@@ -124,6 +126,7 @@ impl Scenario {
             failing: *dice.pick(&[0, 5, 20]).unwrap_or(&5),
             skew,
             chaos: dice.chance(700),
+            damage: dice.chance(150),
             operators: limit.is_zero() || dice.chance(500),
         }
     }
@@ -152,14 +155,14 @@ impl Scenario {
 fn server_settings() -> ServerSettings {
     let mut settings = ServerSettings {
         namespaces: NamespacesSettings {
-            refresh_interval: Duration::from_secs(60),
-            settings_lifetime: Duration::from_secs(150),
+            refresh_interval: Duration::from_secs(100),
+            settings_lifetime: Duration::from_secs(240),
         },
         ..ServerSettings::default()
     };
-    settings.slices.keeper_interval = Duration::from_secs(60);
+    settings.slices.keeper_interval = Duration::from_secs(100);
     settings.detect.suppress = Duration::from_secs(300);
-    settings.splits.filter_refresh = Duration::from_secs(60);
+    settings.splits.filter_refresh = Duration::from_secs(100);
     settings.splits.filter_rebuild = Duration::from_secs(600);
     settings.splits.record_cache_ttl = RECORD_CACHE_TTL;
     settings.splits.compare.store_reads = 3;
@@ -167,8 +170,8 @@ fn server_settings() -> ServerSettings {
 }
 
 const RECORD_CACHE_TTL: Duration = Duration::from_secs(60);
-const LEASE: Duration = Duration::from_secs(120);
-const SWEEP: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_secs(180);
+const SWEEP: Duration = Duration::from_secs(100);
 const RETRY: RetryPolicy = RetryPolicy {
     wait: Duration::from_secs(10),
     wait_max: Duration::from_secs(300),

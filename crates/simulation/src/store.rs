@@ -101,8 +101,20 @@ impl FaultyStore {
     async fn delay(&self) {
         match self.dice.below(100) {
             0..70 => tokio::task::yield_now().await,
-            70..97 => sleep(self.dice.duration(Duration::from_millis(1), Duration::from_millis(30))).await,
-            _ => sleep(self.dice.duration(Duration::from_millis(100), Duration::from_secs(3))).await,
+            70..97 => {
+                sleep(
+                    self.dice
+                        .duration(Duration::from_millis(1), Duration::from_millis(30)),
+                )
+                .await
+            }
+            _ => {
+                sleep(
+                    self.dice
+                        .duration(Duration::from_millis(100), Duration::from_secs(3)),
+                )
+                .await
+            }
         }
     }
 
@@ -169,11 +181,20 @@ impl FaultyStore {
         };
         let (number, text) = match &answer {
             Ok(answer) => words(answer),
-            Err(error) => (1, if self.disk.trace.told() { error.to_string() } else { String::new() }),
+            Err(error) => (
+                1,
+                if self.disk.trace.told() {
+                    error.to_string()
+                } else {
+                    String::new()
+                },
+            ),
         };
         self.disk
             .trace
-            .note(&self.who, op, number ^ ((fate as u64) << 60), || format!("{text} {fate:?}"));
+            .note(&self.who, op, number ^ ((fate as u64) << 60), || {
+                format!("{text} {fate:?}")
+            });
         if self.dice.chance(300) {
             self.delay().await;
         }
@@ -204,14 +225,17 @@ impl FaultyStore {
             Fate::Refused => Err(unavailable("append")),
             Fate::Lost => Err(unknown("append")),
             Fate::Fine => apply(&self.disk.memory, part).await,
-            Fate::Unsure => apply(&self.disk.memory, part).await.and_then(|()| Err(unknown("append"))),
+            Fate::Unsure => apply(&self.disk.memory, part)
+                .await
+                .and_then(|()| Err(unknown("append"))),
             Fate::Late => {
                 let (disk, who) = (self.disk.clone(), self.who.clone());
                 let left = disk.write_max.saturating_sub(Duration::from_secs(4));
                 let after = self.dice.duration(Duration::from_millis(1), left);
                 self.disk.late.spawn("late append", async move {
                     sleep(after).await;
-                    disk.trace.note(&who, "late", events, || part.partition.to_string());
+                    disk.trace
+                        .note(&who, "late", events, || part.partition.to_string());
                     // Its table may be gone by now, and nobody is told.
                     let _ = apply(&disk.memory, part).await;
                 });
@@ -250,7 +274,8 @@ fn unknown(doing: &'static str) -> StoreError {
 impl EventStore for FaultyStore {
     async fn create_table(&self, table: &TableName) -> Result<(), StoreError> {
         let call = self.disk.memory.create_table(table);
-        self.write("create table", call, |()| (0, table.to_string())).await
+        self.write("create table", call, |()| (0, table.to_string()))
+            .await
     }
 
     async fn drop_table(&self, table: &TableName) -> Result<(), StoreError> {
@@ -294,7 +319,12 @@ impl EventStore for FaultyStore {
         let told = self.disk.trace.told();
         self.read("scan", self.disk.memory.scan(request), |page| {
             let words = match told {
-                true => format!("{} {} found {}", request.table, request.partition, page.events.len()),
+                true => format!(
+                    "{} {} found {}",
+                    request.table,
+                    request.partition,
+                    page.events.len()
+                ),
                 false => String::new(),
             };
             (page.bytes_read, words)
@@ -350,7 +380,11 @@ impl RecordStore for FaultyStore {
         value: Option<Bytes>,
     ) -> Result<CasOutcome, StoreError> {
         let told = self.disk.trace.told();
-        let value_words = if told { describe(key, value.as_deref()) } else { String::new() };
+        let value_words = if told {
+            describe(key, value.as_deref())
+        } else {
+            String::new()
+        };
         let call = self.disk.memory.compare_and_set(key, expected, value);
         self.write("set", call, |outcome| {
             let applied = matches!(outcome, CasOutcome::Applied { .. });
@@ -380,7 +414,11 @@ impl RecordStore for FaultyStore {
         let told = self.disk.trace.told();
         let call = self.disk.memory.list(prefix, after, records_max);
         self.read("list", call, |found| {
-            let words = if told { format!("{prefix:?}") } else { String::new() };
+            let words = if told {
+                format!("{prefix:?}")
+            } else {
+                String::new()
+            };
             (found.len() as u64, words)
         })
         .await

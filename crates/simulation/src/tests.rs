@@ -33,14 +33,32 @@ fn every_world_holds() {
         }
     });
     let (counts, failures) = all.into_inner().unwrap();
-    assert!(failures.is_empty(), "{} of {seeds}: {failures:#?}", failures.len());
+    assert!(
+        failures.is_empty(),
+        "{} of {seeds}: {failures:#?}",
+        failures.len()
+    );
     println!("{counts:#?}");
 }
 
 #[test]
 fn one_seed_is_one_run() {
-    for seed in 0..5 {
-        let (once, again) = (run(seed, Options::default()), run(seed, Options::default()));
+    let told = Options { trace: true };
+    for seed in 0..4 {
+        let (once, again) = (run(seed, told).unwrap(), run(seed, told).unwrap());
+        let lines = once.trace.iter().zip(&again.trace);
+        for (n, (first, second)) in lines.enumerate() {
+            assert_eq!(first, second, "seed {seed}, line {n}");
+        }
         assert_eq!(once, again, "seed {seed}");
+        let silent = run(seed, Options::default()).unwrap();
+        assert_eq!(
+            (silent.trace_hash, silent.notes),
+            (once.trace_hash, once.notes),
+            "seed {seed}"
+        );
     }
 }
+
+#[cfg(feature = "planted-bugs")]
+mod planted;

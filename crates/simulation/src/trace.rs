@@ -3,7 +3,6 @@
 //! One seed gives one hash. Whatever is not passed in (a raw clock, the order of a hash map) shows up as two runs
 //! of one seed that differ.
 
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -51,7 +50,8 @@ impl Trace {
         if self.0.told {
             let words = words();
             let seconds = at.as_secs_f64();
-            kept.lines.push(format!("{seconds:11.3} {who:<10} {what} {words}"));
+            kept.lines
+                .push(format!("{seconds:13.6} {who:<10} {what} {words}"));
         }
     }
 
@@ -78,11 +78,6 @@ impl Trace {
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A short number of something that has a form in words, for the hash.
-pub(crate) fn number_of(what: &impl fmt::Debug) -> u64 {
-    format!("{what:?}").bytes().fold(0, |hash, byte| mix(hash, u64::from(byte)))
 }
 
 fn mix(hash: u64, number: u64) -> u64 {

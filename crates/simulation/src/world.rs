@@ -1,10 +1,11 @@
 //! A world: its processes, its oracle, and how what is wrong is said.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anabranch_model::{EventKey, EventTime, NamespaceName, TimeSeriesId, layout};
+use anabranch_model::{EventKey, EventTime, NamespaceName, PartitionKey, TimeSeriesId, layout};
 use anabranch_server::core::Core;
 use anabranch_server::errors::{Reason, ServiceError};
 use tokio::sync::Notify;
@@ -33,6 +34,8 @@ pub(crate) struct World {
     failure: Mutex<Option<String>>,
     failed: Notify,
     counts: Mutex<Counts>,
+    /// Targets that lost events after they were proved.
+    damaged: Mutex<BTreeSet<PartitionKey>>,
 }
 
 impl World {
@@ -52,7 +55,9 @@ impl World {
         ];
         let processes = kinds
             .iter()
-            .flat_map(|(role, name, count)| (0..*count).map(move |number| (*role, format!("{name}-{number}"))))
+            .flat_map(|(role, name, count)| {
+                (0..*count).map(move |number| (*role, format!("{name}-{number}")))
+            })
             .map(|(role, name)| {
                 let process = Process::new(name, role, disk.clone(), dice.fork(), begun, scenario.clone());
                 Arc::new(process)
@@ -70,6 +75,7 @@ impl World {
             failure: Mutex::new(None),
             failed: Notify::new(),
             counts: Mutex::default(),
+            damaged: Mutex::default(),
         }
     }
 
@@ -82,7 +88,10 @@ impl World {
     }
 
     pub(crate) fn failure(&self) -> Option<String> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Returns when something has failed.
@@ -92,6 +101,18 @@ impl World {
 
     pub(crate) fn counts(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A target that is served has lost events.
+    pub(crate) fn damaged(&self, target: &PartitionKey) {
+        let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        damaged.insert(target.clone());
+    }
+
+    /// True for a target that has lost events while it was served.
+    pub(crate) fn is_damaged(&self, target: &PartitionKey) -> bool {
+        let damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        damaged.contains(target)
     }
 
     /// From now on nobody begins anything.
@@ -112,14 +133,18 @@ impl World {
 
     /// The servers, running or not.
     pub(crate) fn servers(&self) -> impl Iterator<Item = &Arc<Process>> {
-        self.processes.iter().filter(|process| process.role == Role::Server)
+        self.processes
+            .iter()
+            .filter(|process| process.role == Role::Server)
     }
 
     /// One of the servers that run; waits when none does.
     pub(crate) async fn a_server(&self, dice: &Dice) -> Arc<Process> {
         loop {
-            let running: Vec<&Arc<Process>> =
-                self.servers().filter(|server| server.running().is_some()).collect();
+            let running: Vec<&Arc<Process>> = self
+                .servers()
+                .filter(|server| server.running().is_some())
+                .collect();
             if let Some(server) = dice.pick(&running) {
                 return Arc::clone(server);
             }
@@ -139,7 +164,11 @@ impl World {
     {
         let running = server.running()?;
         let core = running.core?;
-        running.tasks.spawn("request", request(core, running.clock)).await.ok()
+        running
+            .tasks
+            .spawn("request", request(core, running.clock))
+            .await
+            .ok()
     }
 
     /// True when an acked event must be found by everyone: its slice has been there for so long that no server can

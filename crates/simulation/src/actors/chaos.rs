@@ -29,7 +29,9 @@ pub(crate) async fn run(world: Arc<World>, dice: Dice) {
             4..7 => {
                 if let Some(running) = process.running() {
                     let length = dice.duration(Duration::from_secs(1), MINUTE * 8);
-                    world.trace.note(&process.name, "paused", length.as_secs(), || format!("{length:?}"));
+                    world.trace.note(&process.name, "paused", length.as_secs(), || {
+                        format!("{length:?}")
+                    });
                     running.clock.pause(length);
                     world.counts().pauses += 1;
                 }
@@ -38,7 +40,9 @@ pub(crate) async fn run(world: Arc<World>, dice: Dice) {
                 if let Some(running) = process.running() {
                     let skew = i64::try_from(world.scenario.skew.as_micros()).unwrap_or(0);
                     let skew = dice.within(-skew, skew);
-                    world.trace.note(&process.name, "clock", skew.unsigned_abs(), || format!("{skew}"));
+                    world
+                        .trace
+                        .note(&process.name, "clock", skew.unsigned_abs(), || format!("{skew}"));
                     running.clock.jump_to(skew);
                 }
             }
@@ -47,7 +51,10 @@ pub(crate) async fn run(world: Arc<World>, dice: Dice) {
                 world.trace.note("store", "storm", u64::from(storm), String::new);
                 world.disk.failing.store(storm, Ordering::Relaxed);
                 sleep(dice.duration(Duration::from_secs(5), MINUTE * 3)).await;
-                world.disk.failing.store(world.scenario.failing, Ordering::Relaxed);
+                world
+                    .disk
+                    .failing
+                    .store(world.scenario.failing, Ordering::Relaxed);
             }
         }
     }

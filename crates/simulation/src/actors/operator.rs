@@ -33,7 +33,10 @@ async fn seal(world: &World, dice: &Dice) {
     let (server, namespace) = (world.a_server(dice).await, world.namespace.clone());
     let outcome = world
         .ask(&server, |core, _| async move {
-            core.admin.seal_time_slices(&namespace, Some(before)).await.map(drop)
+            core.admin
+                .seal_time_slices(&namespace, Some(before))
+                .await
+                .map(drop)
         })
         .await;
     note(world, "seal", before, outcome);
@@ -45,7 +48,10 @@ async fn unseal(world: &World, dice: &Dice) {
     let (server, namespace) = (world.a_server(dice).await, world.namespace.clone());
     let outcome = world
         .ask(&server, |core, _| async move {
-            core.admin.unseal_time_slices(&namespace, Some(after)).await.map(drop)
+            core.admin
+                .unseal_time_slices(&namespace, Some(after))
+                .await
+                .map(drop)
         })
         .await;
     note(world, "unseal", after, outcome);
@@ -80,7 +86,9 @@ fn note(
 ) {
     world
         .trace
-        .note("operator", what, time.micros().unsigned_abs(), || format!("{time} {outcome:?}"));
+        .note("operator", what, time.micros().unsigned_abs(), || {
+            format!("{time} {outcome:?}")
+        });
     match outcome {
         Some(Ok(())) => world.counts().admin += 1,
         Some(Err(error)) if !world.passes(&error) => world.fail(format!("{what} was answered with {error}")),

@@ -25,7 +25,10 @@ const REFUSALS_MAX: usize = 40;
 pub(crate) async fn run(world: Arc<World>, dice: Dice) {
     while world.goes_on() {
         sleep(dice.duration(Duration::ZERO, world.scenario.length / 12)).await;
-        let (id, interval) = (dice.pick(&world.scenario.ids).cloned(), some_interval(&world, &dice));
+        let (id, interval) = (
+            dice.pick(&world.scenario.ids).cloned(),
+            some_interval(&world, &dice),
+        );
         let Some(id) = id else { return };
         let direction = match dice.chance(500) {
             true => Direction::Ascending,
@@ -81,12 +84,7 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(
-        world: &'a World,
-        id: Option<TimeSeriesId>,
-        interval: TimeInterval,
-        direction: Direction,
-    ) -> Self {
+    fn new(world: &'a World, id: Option<TimeSeriesId>, interval: TimeInterval, direction: Direction) -> Self {
         let ids = match &id {
             Some(id) => vec![id.clone()],
             None => world.scenario.ids.clone(),
@@ -193,17 +191,27 @@ impl<'a> Walk<'a> {
                 }
             })
             .await;
-        let number = page.as_ref().map_or(0, |page| page.as_ref().map_or(1, |page| 2 + page.records.len() as u64));
-        self.world.trace.note(&server.name, "page", number, || match &page {
-            None => "lost".to_owned(),
-            Some(Err(error)) => error.to_string(),
-            Some(Ok(page)) => {
-                let keys: Vec<String> =
-                    page.records.iter().map(|record| format!("{} {}", record.event.key.time, record.event.key.id)).collect();
-                let from = page.context.served_from;
-                format!("{:?} {} {:?} from {from:?} {keys:?}", self.id, self.interval, self.direction)
-            }
+        let number = page.as_ref().map_or(0, |page| {
+            page.as_ref().map_or(1, |page| 2 + page.records.len() as u64)
         });
+        self.world
+            .trace
+            .note(&server.name, "page", number, || match &page {
+                None => "lost".to_owned(),
+                Some(Err(error)) => error.to_string(),
+                Some(Ok(page)) => {
+                    let keys: Vec<String> = page
+                        .records
+                        .iter()
+                        .map(|record| format!("{} {}", record.event.key.time, record.event.key.id))
+                        .collect();
+                    let from = page.context.served_from;
+                    format!(
+                        "{:?} {} {:?} from {from:?} {keys:?}",
+                        self.id, self.interval, self.direction
+                    )
+                }
+            });
         page
     }
 
@@ -211,7 +219,10 @@ impl<'a> Walk<'a> {
         {
             let mut counts = self.world.counts();
             counts.pages += 1;
-            let diverted = matches!(page.context.served_from, Some(ServedFrom::Targets | ServedFrom::Mixed));
+            let diverted = matches!(
+                page.context.served_from,
+                Some(ServedFrom::Targets | ServedFrom::Mixed)
+            );
             counts.pages_diverted += u64::from(diverted);
         }
         page.records.iter().all(|record| self.take_record(record))
@@ -232,14 +243,20 @@ impl<'a> Walk<'a> {
             Some(_) => None,
         };
         if let Some(wrong) = wrong {
-            self.wrong(&format!("event {} {} of {time_series_id} {wrong}", key.time, key.id));
+            self.wrong(&format!(
+                "event {} {} of {time_series_id} {wrong}",
+                key.time, key.id
+            ));
             return false;
         }
         if self.id.is_some()
             && let Some(last) = &self.last
             && self.direction.compare(last, key).is_ge()
         {
-            self.wrong(&format!("{} {} comes after {} {}", key.time, key.id, last.time, last.id));
+            self.wrong(&format!(
+                "{} {} comes after {} {}",
+                key.time, key.id, last.time, last.id
+            ));
             return false;
         }
         self.last = Some(key.clone());
@@ -276,4 +293,3 @@ impl<'a> Walk<'a> {
             .fail(format!("walk {direction:?} over {interval} of {whose}: {what}"));
     }
 }
-

@@ -91,7 +91,11 @@ impl Writer {
             };
             let id = match self.dice.chance(800) {
                 true => id.clone(),
-                false => self.dice.pick(&world.scenario.ids).cloned().unwrap_or_else(|| id.clone()),
+                false => self
+                    .dice
+                    .pick(&world.scenario.ids)
+                    .cloned()
+                    .unwrap_or_else(|| id.clone()),
             };
             records.extend(self.record(id, time));
             self.sent += 1;
@@ -119,7 +123,10 @@ impl Writer {
             // In an order of its own.
             false => format!("{:03}-{}-{}", self.dice.below(1_000), self.name, self.sent),
         };
-        let keys = ["", "k", "k0", "z"].iter().skip(1).take(1 + usize::try_from(self.dice.below(3)).ok()?);
+        let keys = ["", "k", "k0", "z"]
+            .iter()
+            .skip(1)
+            .take(1 + usize::try_from(self.dice.below(3)).ok()?);
         let items = keys.filter_map(|key| {
             let bytes = match self.dice.below(4) {
                 0 => 0,
@@ -182,7 +189,12 @@ impl Writer {
         world.trace.note(&self.name, "told", told as u64, || {
             let keys: Vec<String> = records
                 .iter()
-                .map(|record| format!("{} {} {}", record.time_series_id, record.event.key.time, record.event.key.id))
+                .map(|record| {
+                    format!(
+                        "{} {} {}",
+                        record.time_series_id, record.event.key.time, record.event.key.id
+                    )
+                })
                 .collect();
             format!("{told:?} by {}: {keys:?} {outcome:?}", server.name)
         });
