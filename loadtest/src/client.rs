@@ -23,7 +23,7 @@ pub(crate) async fn connect(url: &str) -> Result<Client> {
     Ok(TimeSeriesServiceClient::new(channel(url).await?).max_decoding_message_size(ANSWER_BYTES_MAX))
 }
 
-async fn channel(url: &str) -> Result<Channel> {
+pub(crate) async fn channel(url: &str) -> Result<Channel> {
     let endpoint = Endpoint::from_shared(url.to_owned())?
         .tcp_nodelay(true)
         .initial_connection_window_size(8 << 20)

@@ -27,6 +27,7 @@ mod raw;
 mod reads;
 mod report;
 mod run;
+mod split;
 mod window;
 mod writes;
 
@@ -37,5 +38,6 @@ pub use options::Options;
 pub use reads::{Pages, Wide};
 pub use report::{Floors, Goal, Line, Report, ServerMemory, Tail, Walk};
 pub use run::run;
+pub use split::{SplitReport, run as run_split};
 pub use window::{Series, Shape};
 pub use writes::TailSummary;

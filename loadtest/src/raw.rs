@@ -155,6 +155,40 @@ impl Raw {
         Ok(began.elapsed())
     }
 
+    /// Scans all events of an id, writes them to a second table in batches as they come, and scans that: how long each
+    /// of the three took.
+    pub(crate) fn copy(&self, id: &str, events: u64) -> Result<[Duration; 3]> {
+        const BATCH_ROWS: usize = 500;
+        let scan = self.whole(id, events)?;
+        let prefix = prefix(id)?;
+        let end = keys::prefix_end(&prefix).context("no key is above these")?;
+        let bounds = (Bound::Included(&*prefix), Bound::Excluded(&*end));
+        let table = self.engine.create_table("copy")?;
+        let began = now();
+        let write = |rows: Vec<Row>| -> Result<()> {
+            let (send, answer) = sync_channel::<Result<(), EngineError>>(1);
+            self.engine.write(rows, move |result| {
+                let _ = send.try_send(result);
+            });
+            Ok(answer.recv()??)
+        };
+        let mut rows = Vec::with_capacity(BATCH_ROWS);
+        for row in self.engine.snapshot(self.table)?.range(bounds.0, bounds.1) {
+            let (key, value) = row?;
+            rows.push(Row::put(table, key, value));
+            if rows.len() == BATCH_ROWS {
+                write(std::mem::take(&mut rows))?;
+            }
+        }
+        write(rows)?;
+        // The first scan is part of it, and counted there.
+        let written = began.elapsed().saturating_sub(scan);
+        let began = now();
+        let copied = self.engine.snapshot(table)?.range(bounds.0, bounds.1).count() as u64;
+        ensure!(copied == events, "the engine copied {copied} of {events} rows");
+        Ok([scan, written, began.elapsed()])
+    }
+
     fn scan(&self, id: &str, events_max: usize) -> Result<(u64, u64)> {
         let prefix = prefix(id)?;
         let end = keys::prefix_end(&prefix).context("no key is above these")?;

@@ -117,7 +117,14 @@ impl Core {
             detector: Detector::start(bus, clock.clone(), tasks, metrics, settings.detect),
             splits: splits.clone(),
         });
-        let admin = Admin::new(namespaces.clone(), keeper.clone(), write_metrics);
+        let admin = Admin::new(
+            namespaces.clone(),
+            keeper.clone(),
+            write_metrics,
+            store.clone(),
+            splits.clone(),
+            clock.clone(),
+        );
         let started = (EventTime::from_micros(clock.unix_micros()), clock.elapsed());
         Ok(Arc::new(Self {
             namespaces,

@@ -208,6 +208,7 @@ pub(crate) struct Faults {
     pub(crate) store: Arc<MemoryStore>,
     failing: Mutex<BTreeMap<String, bool>>,
     records_down: AtomicBool,
+    changes_left: Mutex<Option<usize>>,
     tables_down: AtomicBool,
     wide_down: AtomicBool,
     data_down: AtomicBool,
@@ -229,6 +230,23 @@ impl Faults {
 
     pub(crate) fn records_down(&self, down: bool) {
         self.records_down.store(down, Ordering::SeqCst);
+    }
+
+    /// After so many changes of records none is taken any more, until this is called again.
+    pub(crate) fn changes_left(&self, changes: Option<usize>) {
+        *self.changes_left.lock().unwrap() = changes;
+    }
+
+    fn take_change(&self) -> Result<(), StoreError> {
+        let mut left = self.changes_left.lock().unwrap();
+        match left.as_mut() {
+            None => Ok(()),
+            Some(0) => Err(unavailable()),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+        }
     }
 
     /// Tables can not be made.
@@ -391,6 +409,7 @@ impl RecordStore for Faults {
         value: Option<Bytes>,
     ) -> Result<CasOutcome, StoreError> {
         self.records_up().await?;
+        self.take_change()?;
         let outcome = self.store.compare_and_set(key, expected, value).await?;
         if matches!(outcome, CasOutcome::Applied { .. }) {
             self.note(match key {

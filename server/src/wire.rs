@@ -16,3 +16,4 @@ pub mod namespace;
 pub mod query;
 pub mod read;
 pub mod slice;
+pub mod split;

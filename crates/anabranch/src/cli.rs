@@ -32,6 +32,8 @@ Events
 Operate
   namespace    Create, list, show, change, delete, seal and block
   slices       Time slices of a namespace
+  widths       How wide the partitions of a time slice are
+  split        Wide partitions: list, show, watch, plan, retry, invalidate
   sstable      What Cassandra's files hold, without Cassandra
   bench        What a server does on this machine, beside what the machine can do
 
@@ -114,6 +116,17 @@ pub(crate) enum Command {
         /// The namespace
         namespace: String,
     },
+    /// Measure the partitions of a time slice, and name the widest
+    Widths {
+        /// The namespace
+        namespace: String,
+        /// The time slice [default: the newest that has begun]
+        #[arg(long, value_name = "SLICE")]
+        slice: Option<String>,
+    },
+    /// List, show, watch, plan, retry and invalidate splits of wide partitions
+    #[command(subcommand, arg_required_else_help = true)]
+    Split(Split),
     /// Dump or describe SSTables: formats nb, oa and da, without Cassandra
     #[command(subcommand, arg_required_else_help = true)]
     Sstable(Sstable),
@@ -539,6 +552,79 @@ pub(crate) enum Namespace {
         name: String,
     },
 }
+
+/// Which partition of a namespace.
+#[derive(Args, Debug)]
+pub(crate) struct WhichPartition {
+    /// The namespace
+    pub(crate) namespace: String,
+    /// SLICE/ID/TIME_BUCKET/EVENT_BUCKET, as `split list` and `widths` print it
+    #[arg(conflicts_with_all = ["id", "time", "event_bucket"], required_unless_present = "id")]
+    pub(crate) partition: Option<String>,
+    /// The time series, instead of a partition
+    #[arg(long, requires = "time")]
+    pub(crate) id: Option<String>,
+    /// A time that the partition holds
+    #[arg(long, value_name = "TIME", requires = "id", allow_hyphen_values = true)]
+    pub(crate) time: Option<String>,
+    /// The event bucket, where the time slice has several
+    #[arg(long, value_name = "N", requires = "id")]
+    pub(crate) event_bucket: Option<i32>,
+}
+
+/// What to do with splits.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Split {
+    /// List the wide partitions of a namespace
+    List {
+        /// The namespace
+        namespace: String,
+        /// Only those in this state, such as COMPLETED or QUARANTINED
+        #[arg(long, value_parser = crate::commands::parse_state)]
+        state: Option<SplitStateFlag>,
+    },
+    /// Show everything about one, with its targets
+    Show {
+        /// Which.
+        #[command(flatten)]
+        which: WhichPartition,
+    },
+    /// Show how they change, until Ctrl-C: a table on a terminal, a line for each change in a pipe
+    Watch {
+        /// The namespace
+        namespace: String,
+        /// How often to look
+        #[arg(long, value_name = "TIME", default_value = "1s", value_parser = crate::units::parse_duration)]
+        every: std::time::Duration,
+        /// Stop after this time
+        #[arg(long = "for", value_name = "TIME", value_parser = crate::units::parse_duration)]
+        stop_after: Option<std::time::Duration>,
+    },
+    /// Have a partition surveyed, and split if it is worth it
+    Plan {
+        /// Which.
+        #[command(flatten)]
+        which: WhichPartition,
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Send one that failed or was put in quarantine round again
+    Retry {
+        /// Which.
+        #[command(flatten)]
+        which: WhichPartition,
+    },
+    /// Stop one from being served or made; its original is read from then on
+    Invalidate {
+        /// Which.
+        #[command(flatten)]
+        which: WhichPartition,
+    },
+}
+
+/// A state of a split, as a flag.
+pub(crate) type SplitStateFlag = anabranch_proto::admin::v1::split::State;
 
 #[cfg(test)]
 mod tests {

@@ -13,8 +13,10 @@ mod read;
 mod search;
 mod serve;
 mod slices;
+mod split;
 mod sstable;
 mod status;
+mod widths;
 mod write;
 
 use std::sync::Arc;
@@ -33,6 +35,7 @@ pub(crate) use config::load as load_settings;
 pub(crate) use explain::line as explain_line;
 pub(crate) use pages::quote;
 pub(crate) use serve::{start, start_logs};
+pub(crate) use split::parse_state;
 
 /// What every command is given.
 #[derive(Debug)]
@@ -95,6 +98,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Aggregate(aggregate) => aggregate::run(&session, aggregate).await,
         Command::Namespace(namespace) => namespace::run(&session, namespace).await,
         Command::Slices { namespace } => slices::run(&session, &namespace).await,
+        Command::Split(split) => split::run(&session, split).await,
+        Command::Widths { namespace, slice } => widths::run(&session, namespace, slice).await,
         Command::Sstable(sstable) => sstable::run(&session, sstable),
         Command::Bench(bench) => bench::run(&session, bench).await,
         Command::Errors { reason } => errors::run(&session, reason.as_deref()),

@@ -1,9 +1,10 @@
 //! `demo`: a server on an embedded store, filled with data that looks real and has three ids far too wide;
-//! shows what reading them is like, and what to try next.
+//! shows what reading them is like, how they are found and split, and what to try next.
 //!
 //! Everything but the server itself goes over the wire, as any client would.
 
 mod data;
+mod heal;
 mod latency;
 mod load;
 mod tour;
@@ -55,7 +56,9 @@ async fn show(session: &Session, settings: &Settings, url: &str, size: Size) -> 
     ))?;
     let client = Client::connect(url).await?;
     load::ensure(session, &client, size).await?;
-    tour::run(session, &client, url).await
+    tour::run(session, &client).await?;
+    heal::run(session, &client).await?;
+    tour::print_next(url)
 }
 
 async fn interrupted() {

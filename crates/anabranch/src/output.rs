@@ -134,6 +134,15 @@ pub(crate) fn print_line(text: &str) -> Result<(), Failure> {
     Ok(out.flush()?)
 }
 
+/// Empties the screen, if stdout is one.
+pub(crate) fn clear_screen() -> Result<(), Failure> {
+    let mut out = stdout();
+    if io::stdout().is_terminal() {
+        out.write_all(b"\x1b[H\x1b[2J")?;
+    }
+    Ok(out.flush()?)
+}
+
 /// Stdout, with a buffer. What writes to it must flush it.
 pub(crate) fn stdout() -> io::BufWriter<io::StdoutLock<'static>> {
     io::BufWriter::with_capacity(64 << 10, io::stdout().lock())

@@ -79,6 +79,16 @@ const REACHED_BY_UNIT_TESTS: &[(&str, &str, &str)] = &[
         "server/src/write/tests.rs",
         "parts_that_fail_are_named_and_the_others_stay",
     ),
+    (
+        "SPLIT_STATE",
+        "server/src/admin/splits/tests.rs",
+        "a_step_that_the_state_does_not_take_is_refused",
+    ),
+    (
+        "PLAN_PREVIEW_UNAVAILABLE",
+        "server/src/admin/splits/tests.rs",
+        "a_preview_is_the_planners_and_stores_nothing",
+    ),
 ];
 
 const EVENTS: &str = "anabranch.timeseries.v1.TimeSeriesService";
@@ -524,6 +534,67 @@ fn cases(token: &str) -> Vec<(&'static str, String, Value)> {
             reads.clone(),
             read(json!({"direction": "ASCENDING", "pageToken": token})),
         ),
+        (
+            "INVALID_PAGE_SIZE",
+            admin("ListSplits"),
+            json!({"namespace": "any", "pageSize": -1}),
+        ),
+        (
+            "INVALID_SPLIT_STATE",
+            admin("ListSplits"),
+            json!({"namespace": "any", "state": 99}),
+        ),
+        (
+            "PAGE_TOKEN_INVALID",
+            admin("ListSplits"),
+            json!({"namespace": "any", "pageToken": "x"}),
+        ),
+        (
+            "INVALID_PARTITION",
+            admin("GetSplit"),
+            json!({"namespace": "any"}),
+        ),
+        (
+            "INVALID_PARTITION",
+            admin("RetrySplit"),
+            json!({"namespace": "any", "partition": {"timeSlice": "../x", "timeSeriesId": "a"}}),
+        ),
+        (
+            "INVALID_PARTITION",
+            admin("InvalidateSplit"),
+            json!({"namespace": "any", "partition": {"timeSlice": "all", "timeSeriesId": ""}}),
+        ),
+        (
+            "INVALID_PARTITION",
+            admin("GetPartitionSizes"),
+            json!({"namespace": "any", "timeSlice": "../x"}),
+        ),
+        (
+            "TIME_SLICE_NOT_FOUND",
+            admin("GetPartitionSizes"),
+            json!({"namespace": "any", "timeSlice": "19991231"}),
+        ),
+        (
+            "TIME_SLICE_NOT_FOUND",
+            admin("PlanSplit"),
+            json!({"namespace": "any", "dryRun": true,
+                "partition": {"timeSlice": "19991231", "timeSeriesId": "a"}}),
+        ),
+        (
+            "SPLIT_NOT_FOUND",
+            admin("GetSplit"),
+            json!({"namespace": "any", "partition": {"timeSlice": "19991231", "timeSeriesId": "a"}}),
+        ),
+        (
+            "NAMESPACE_NOT_FOUND",
+            admin("ListSplits"),
+            json!({"namespace": "anx"}),
+        ),
+        (
+            "SPLITTING_OFF",
+            admin("PlanSplit"),
+            json!({"namespace": "unsplit", "partition": {"timeSlice": "all", "timeSeriesId": "a"}}),
+        ),
         ("METHOD_NOT_FOUND", admin("GetNamespaces"), json!({})),
         ("METHOD_NOT_FOUND", "no.such.Service/Method".to_owned(), json!({})),
         (
@@ -792,6 +863,15 @@ async fn prepare(server: &Server) -> String {
         ..harness::namespace("narrow")
     };
     harness::create(&mut admin, narrow).await;
+    let unsplit = anabranch_proto::admin::v1::Namespace {
+        seconds_per_time_slice: Some(0),
+        wide_partition: Some(anabranch_proto::admin::v1::WidePartition {
+            rollout: anabranch_proto::admin::v1::wide_partition::Rollout::Detect.into(),
+            ..Default::default()
+        }),
+        ..harness::namespace("unsplit")
+    };
+    harness::create(&mut admin, unsplit).await;
     let block = anabranch_proto::admin::v1::BlockTimeSeriesIdsRequest {
         namespace: "any".into(),
         time_series_ids: vec!["blocked".into()],

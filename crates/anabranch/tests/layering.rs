@@ -18,7 +18,12 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "anabranch-catalog",
-        &["anabranch-model", "anabranch-runtime", "anabranch-storage"],
+        &[
+            "anabranch-model",
+            "anabranch-runtime",
+            "anabranch-split",
+            "anabranch-storage",
+        ],
     ),
     (
         "anabranch-server",

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use anabranch_model::{NamespaceName, SliceName, TimeSeriesId, TimeSlice};
 use anabranch_storage::{RecordKey, RecordPrefix, RecordStore, StoreError, VersionedRecord};
 
+use crate::change::read_namespace;
 use crate::stored::{BlockRecord, NamespaceRecord, SliceRecord, Stored};
 use crate::view::{Block, NamespaceView};
 
@@ -83,17 +84,9 @@ pub async fn load(
     name: &NamespaceName,
     known: Option<&LoadedNamespace>,
 ) -> Result<Option<LoadedNamespace>, StoreError> {
-    let key = RecordKey::Namespace {
-        namespace: name.clone(),
-    };
-    let Some(VersionedRecord {
-        version,
-        value: Some(bytes),
-    }) = records.get(&key).await?
-    else {
+    let Some((record, version)) = read_namespace(records, name).await? else {
         return Ok(None);
     };
-    let record = NamespaceRecord::decode(&bytes)?;
     let known: HashMap<&SliceName, &LoadedSlice> = known
         .into_iter()
         .flat_map(|known| &known.slices)

@@ -60,6 +60,18 @@ pub struct SliceRecord {
     /// When it was closed.
     #[serde(default)]
     pub closed: Option<EventTime>,
+    /// Who makes its table of targets, where several keepers share a store.
+    #[serde(default)]
+    pub wide_table_maker: Option<Maker>,
+}
+
+/// A keeper that makes a table, so that two never make one at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Maker {
+    /// The keeper.
+    pub owner: u64,
+    /// Since when, by its own clock. To others it only tells this claim from another one.
+    pub since: EventTime,
 }
 
 /// An id that is refused.

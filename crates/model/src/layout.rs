@@ -39,6 +39,18 @@ pub enum SliceState {
     Dropped,
 }
 
+/// Whether a slice has a table for what its wide partitions are split into.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum WideTable {
+    /// Nothing of the slice was ever to be split.
+    #[default]
+    None,
+    /// Something is to be split; the table is still to be made, or is being made.
+    Wanted,
+    /// It is there.
+    Made,
+}
+
 /// A range of time with its own table and its own partition settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimeSlice {
@@ -54,6 +66,16 @@ pub struct TimeSlice {
     pub epoch: u64,
     /// No event before this is accepted any more; `None` accepts as the namespace does.
     pub sealed_before: Option<EventTime>,
+    /// No event before this is accepted any more, whatever seal and limits say by anyone's clock: what lies
+    /// before it may be split. Moves back only under a new `epoch`.
+    #[serde(default)]
+    pub frozen_before: Option<EventTime>,
+    /// Whether it has a table for targets of splits.
+    #[serde(default)]
+    pub wide_table: WideTable,
+    /// Since when it is being opened: nothing of it may be frozen or split until that has ended.
+    #[serde(default)]
+    pub opening_since: Option<EventTime>,
 }
 
 /// What the store reads as one unit.
@@ -82,6 +104,21 @@ impl fmt::Display for PartitionKey {
 }
 
 impl TimeSlice {
+    /// A slice as it is when it is cut: open, with nothing sealed or frozen.
+    pub fn cut(name: SliceName, interval: TimeInterval, settings: PartitionSettings) -> Self {
+        Self {
+            name,
+            interval,
+            settings,
+            state: SliceState::Open,
+            epoch: 0,
+            sealed_before: None,
+            frozen_before: None,
+            wide_table: WideTable::None,
+            opening_since: None,
+        }
+    }
+
     /// Buckets count from here. The all-time slice has no start, so it counts from the epoch.
     fn origin(&self) -> i64 {
         if self.interval == TimeInterval::ALL {
@@ -188,17 +225,11 @@ mod tests {
 
     fn slice(seconds_per_slice: i64, seconds_per_bucket: i64, event_buckets: u32, at: i64) -> TimeSlice {
         let (name, interval) = slice_at(EventTime::from_micros(at), seconds_per_slice).unwrap();
-        TimeSlice {
-            name,
-            interval,
-            settings: PartitionSettings {
-                seconds_per_time_bucket: seconds_per_bucket,
-                event_buckets,
-            },
-            state: SliceState::Open,
-            epoch: 0,
-            sealed_before: None,
-        }
+        let settings = PartitionSettings {
+            seconds_per_time_bucket: seconds_per_bucket,
+            event_buckets,
+        };
+        TimeSlice::cut(name, interval, settings)
     }
 
     #[test]

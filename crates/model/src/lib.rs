@@ -21,7 +21,7 @@ pub mod query;
 pub mod time;
 
 pub use event::{Direction, Event, EventItem, EventKey, EventRecord};
-pub use layout::{PartitionKey, PartitionSettings, SliceState, TimeSlice};
+pub use layout::{PartitionKey, PartitionSettings, SliceState, TimeSlice, WideTable};
 pub use names::{EventId, InvalidName, ItemKey, NamespaceName, SliceName, TimeSeriesId};
 pub use namespace::{Consistency, FieldType, NamespaceSettings};
 pub use time::{EventTime, TimeInterval};

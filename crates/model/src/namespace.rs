@@ -70,8 +70,8 @@ pub struct Slo {
     pub max: Duration,
 }
 
-/// How far the healing of wide partitions may go.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// How far the healing of wide partitions may go. Each includes those before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Rollout {
     /// Nothing.

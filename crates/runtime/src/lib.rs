@@ -6,11 +6,13 @@
 
 pub mod clock;
 mod errors;
+mod foreground;
 pub mod randomness;
 pub mod tasks;
 pub mod telemetry;
 
 pub use clock::{Clock, Deadline, ManualClock, SystemClock};
 pub use errors::error_chain;
+pub use foreground::Foreground;
 pub use randomness::Randomness;
 pub use tasks::Tasks;

@@ -16,6 +16,8 @@ use anabranch_model::{Event, EventItem, EventKey, TimeSeriesId};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3Default;
 
+use crate::planted::{Bug, planted};
+
 /// Version of the canonical bytes and of both parts.
 pub const CHECKSUM_VERSION: u8 = 1;
 
@@ -44,7 +46,9 @@ impl Checksum {
             self.rows += 1;
             self.bytes += row_bytes(time_series_id, &event.key, item);
             self.sum = self.sum.wrapping_add(hash);
-            crc.update(&hash.to_le_bytes());
+            if !planted(Bug::ChecksumWithoutOrder) {
+                crc.update(&hash.to_le_bytes());
+            }
         }
         self.crc = crc.finalize();
     }
@@ -79,7 +83,12 @@ pub fn row_bytes(time_series_id: &TimeSeriesId, key: &EventKey, item: &EventItem
 fn row_hash(key: &EventKey, item: &EventItem) -> u128 {
     let mut hash = Xxh3Default::new();
     hash.update(&key.time.micros().to_le_bytes());
-    for text in [key.id.as_bytes(), item.key.as_bytes(), &item.value] {
+    let value: &[u8] = if planted(Bug::ChecksumWithoutValue) {
+        &[]
+    } else {
+        &item.value
+    };
+    for text in [key.id.as_bytes(), item.key.as_bytes(), value] {
         hash.update(&(text.len() as u64).to_le_bytes());
         hash.update(text);
     }

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::planted::{Bug, planted};
+
 /// Who is at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
@@ -40,7 +42,7 @@ impl<K: Ord + Clone> LeaseWatch<K> {
         if seen.0 != version {
             *seen = (version, elapsed);
         }
-        elapsed.saturating_sub(seen.1) >= self.length
+        elapsed.saturating_sub(seen.1) >= self.length && !planted(Bug::LeaseNeverLapses)
     }
 
     /// Forgets a record that nobody is at any more.
@@ -52,6 +54,7 @@ impl<K: Ord + Clone> LeaseWatch<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_lease_lapses_when_its_record_stands_still_and_not_before() {
@@ -69,5 +72,42 @@ mod tests {
     #[test]
     fn the_only_process_of_a_store_waits_for_no_one() {
         assert!(LeaseWatch::new(Duration::ZERO).lapsed(&1, 1, Duration::ZERO));
+    }
+
+    proptest! {
+        /// Against the plain definition: how long ago did it first stand at the version at which it stands now?
+        #[test]
+        fn a_lease_lapses_exactly_when_the_version_stood_still_for_its_length(
+            length in 0u64..20, looks in proptest::collection::vec((0u64..10, any::<bool>()), 1..60),
+        ) {
+            let mut watch = LeaseWatch::new(Duration::from_secs(length));
+            let (mut now, mut version, mut since) = (0, 0, None);
+            for (later, moved) in looks {
+                now += later;
+                if moved {
+                    version += 1;
+                    since = None;
+                }
+                let since = *since.get_or_insert(now);
+                prop_assert_eq!(watch.lapsed(&0, version, Duration::from_secs(now)), now - since >= length);
+            }
+        }
+
+        #[test]
+        fn records_are_watched_each_on_its_own(moves in proptest::collection::vec(0u8..3, 1..40)) {
+            let mut together = LeaseWatch::new(Duration::from_secs(5));
+            let mut alone = [0, 1, 2].map(|_| LeaseWatch::new(Duration::from_secs(5)));
+            let mut versions = [0; 3];
+            for (second, moved) in (0u64..).zip(moves) {
+                versions[usize::from(moved)] += 1;
+                for (key, version) in versions.iter().enumerate() {
+                    let elapsed = Duration::from_secs(second);
+                    prop_assert_eq!(
+                        together.lapsed(&key, *version, elapsed),
+                        alone[key].lapsed(&key, *version, elapsed)
+                    );
+                }
+            }
+        }
     }
 }

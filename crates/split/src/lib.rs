@@ -13,6 +13,7 @@
 pub mod checksum;
 pub mod lease;
 pub mod pace;
+pub mod planted;
 pub mod record;
 pub mod state;
 pub mod strategy;

@@ -42,6 +42,7 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn pages_are_spread_to_the_bytes_allowed_and_slower_beside_slow_requests() {
@@ -63,5 +64,40 @@ mod tests {
             pace.after_page(Duration::from_secs(9), 500, 1_000, Some(Duration::from_secs(9))),
             Duration::from_secs(8)
         );
+    }
+
+    proptest! {
+        /// Pages with time between them, by a worker that waits as it is told.
+        #[test]
+        fn no_run_of_pages_is_faster_than_its_bytes_a_second(
+            pages in proptest::collection::vec((0u64..2_000_000, 0u64..3_000, proptest::option::of(0u64..500)), 1..50),
+            bytes_per_second in 40_000u64..10_000_000,
+        ) {
+            let mut pace = Pace::new(Duration::ZERO);
+            let mut elapsed = Duration::ZERO;
+            let mut least = 0.0;
+            for (bytes, read_ms, foreground_ms) in pages {
+                elapsed += Duration::from_millis(read_ms);
+                let foreground = foreground_ms.map(Duration::from_millis);
+                let wait = pace.after_page(elapsed, bytes, bytes_per_second, foreground);
+                prop_assert!(wait <= Duration::from_secs(60), "{wait:?}");
+                elapsed += wait;
+                least += (bytes as f64 / bytes_per_second as f64).min(60.0);
+                prop_assert!(elapsed.as_secs_f64() >= least - 1e-6);
+            }
+        }
+
+        #[test]
+        fn slower_requests_of_others_never_make_a_worker_faster(
+            bytes in 0u64..10_000_000, bytes_per_second in 0u64..10_000_000, a in 0u64..1_000, b in 0u64..1_000,
+        ) {
+            let wait = |foreground| {
+                Pace::new(Duration::ZERO).after_page(Duration::ZERO, bytes, bytes_per_second, foreground)
+            };
+            let (less, more) = (Duration::from_millis(a.min(b)), Duration::from_millis(a.max(b)));
+            prop_assert!(wait(None) <= wait(Some(less)));
+            prop_assert!(wait(Some(less)) <= wait(Some(more)));
+            prop_assert!(wait(Some(Duration::MAX)) <= wait(None).saturating_mul(17) + Duration::from_millis(1));
+        }
     }
 }

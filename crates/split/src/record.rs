@@ -299,3 +299,6 @@ impl SplitRecord {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,18 +12,23 @@
 //! Every edge, with the step that takes it, is in `docs/splits.md`; a test holds that page against this file.
 //!
 //! - S2: only [`Step::Verified`] completes, and only with checksums that are equal to the plan's.
-//! - S3: completing replaces what is served; what it replaces is to be removed.
+//! - S3: completing replaces what is served; what it replaces is to be removed. A plan's targets are of its own generation.
 //! - S5: a step of a worker whose fence is not the record's is refused.
+
+use std::collections::BTreeSet;
 
 use anabranch_model::EventTime;
 use serde::{Deserialize, Serialize};
 
 use crate::checksum::Checksum;
 use crate::lease::Lease;
+use crate::planted::{Bug, planted};
 use crate::record::{
-    Copied, Gain, Retiring, RetryPolicy, Serving, SplitPlan, SplitReason, SplitRecord, SurveyTask,
+    Basis, Copied, Gain, Retiring, RetryPolicy, Serving, SplitPlan, SplitReason, SplitRecord, SurveyTask,
 };
 use crate::target::Target;
+
+const NOT_EXTENDABLE: &str = "nothing is served that could be extended";
 
 /// Where a generation stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +72,8 @@ pub enum SplitState {
     Completed,
     /// Surveyed, and not worth dividing.
     NotWorthIt {
+        /// What that rests on.
+        basis: Basis,
         /// Bytes that the survey found.
         bytes: u64,
         /// Everything before this was surveyed.
@@ -263,7 +270,8 @@ impl SplitRecord {
             step: step.name(),
             why,
         };
-        if step.fence().is_some_and(|fence| fence != self.fence) {
+        let overtaken = step.fence().is_some_and(|fence| fence != self.fence);
+        if overtaken && !planted(Bug::PublishWithoutFence) {
             return Err(illegal("another worker has taken over"));
         }
         let mut next = self.clone();
@@ -297,39 +305,55 @@ impl SplitRecord {
                 Step::Survey { lease, task },
             ) => {
                 if task.extends && self.extendable(&task).is_none() {
-                    return Err(illegal("nothing is served that could be extended"));
+                    return Err(illegal(NOT_EXTENDABLE));
                 }
-                next.generation += 1;
+                let generation = self.generation.checked_add(1);
+                next.generation = generation.ok_or_else(|| illegal("there are no more generations"))?;
                 next.fence += 1;
                 next.state = SplitState::Planning { lease, task };
             }
             (SplitState::Planning { task: stored, .. }, Step::Survey { lease, task }) => {
                 next.fence += 1;
                 // What was surveyed is still true under the same basis; its boundary and aim stay too.
-                let task = if stored.basis == task.basis {
+                let task = if stored.basis == task.basis || planted(Bug::SurveyGoesOnAcrossBasis) {
                     stored.clone()
                 } else {
                     task
                 };
+                if task.extends && self.extendable(&task).is_none() {
+                    return Err(illegal(NOT_EXTENDABLE));
+                }
                 next.state = SplitState::Planning { lease, task };
             }
-            (SplitState::Planning { lease, .. }, Step::Surveyed { task, .. }) => {
+            (SplitState::Planning { lease, task: stored }, Step::Surveyed { task, .. }) => {
+                if task.basis != stored.basis {
+                    return Err(illegal("what was surveyed rests on something else"));
+                }
+                // A planner may find no room beside the targets that stay, and survey the whole instead.
+                if task.extends && self.extendable(&task).is_none() {
+                    return Err(illegal(NOT_EXTENDABLE));
+                }
                 next.state = SplitState::Planning { lease: *lease, task };
             }
-            (SplitState::Planning { .. }, Step::Plan { plan, .. }) => {
-                if plan.targets.is_empty() {
-                    return Err(illegal("the plan has no targets"));
-                }
+            (SplitState::Planning { task, .. }, Step::Plan { plan, .. }) => {
+                self.check_plan(task, &plan).map_err(illegal)?;
                 next.explain(None, String::new());
                 next.state = SplitState::Planned { plan };
             }
             (SplitState::Planning { task, .. }, Step::Leave { bytes, .. }) => {
                 next.attempts = 0;
                 next.explain(Some(SplitReason::Small), String::new());
-                next.state = if self.extendable(task).is_some() {
+                let stays = self
+                    .serving
+                    .as_ref()
+                    .is_some_and(|serving| serving.basis == task.basis);
+                next.state = if stays {
                     SplitState::Completed
                 } else {
+                    // Of a basis that is gone: no read uses it any more.
+                    next.retire_serving();
                     SplitState::NotWorthIt {
+                        basis: task.basis,
                         bytes,
                         boundary: task.boundary,
                     }
@@ -360,6 +384,9 @@ impl SplitRecord {
                 };
             }
             (SplitState::Splitting { lease, plan, .. }, Step::Copied { copied, .. }) => {
+                if copied.targets as usize > plan.targets.len() {
+                    return Err(illegal("more targets are written than planned"));
+                }
                 next.state = SplitState::Splitting {
                     lease: *lease,
                     plan: plan.clone(),
@@ -378,7 +405,7 @@ impl SplitRecord {
             (SplitState::Verifying { plan, .. }, Step::Verified { read_back, retry, .. }) => {
                 let planned = plan.targets.iter().map(|target| target.checksum);
                 // S2: targets are served only when they hold exactly what the original holds.
-                if planned.eq(read_back.iter().copied()) {
+                if planned.eq(read_back.iter().copied()) || planted(Bug::CompletesWithoutComparing) {
                     next.complete(plan, now);
                 } else {
                     let detail = mismatch(&plan.targets, &read_back);
@@ -402,10 +429,12 @@ impl SplitRecord {
                     return Err(illegal("nothing is served or made"));
                 }
                 next.retire_plan();
-                next.retire_serving();
+                if !planted(Bug::InvalidatedStillServed) {
+                    next.retire_serving();
+                }
                 next.explain(Some(reason), String::new());
                 next.fence += 1;
-                next.state = SplitState::Invalidated;
+                next.state = next.invalidated();
             }
 
             (
@@ -427,12 +456,17 @@ impl SplitRecord {
                     return Err(illegal("these targets are not the next to be removed"));
                 }
                 next.retiring.remove(0);
-                if next.retiring.is_empty() && next.state == SplitState::Invalidated {
-                    next.state = SplitState::Retired;
+                if next.state == SplitState::Invalidated {
+                    next.state = next.invalidated();
                 }
             }
 
-            (SplitState::Completed, Step::Measured { gain }) => next.gain = Some(gain),
+            (_, Step::Measured { gain }) => {
+                if self.serving.is_none() {
+                    return Err(illegal("nothing is served"));
+                }
+                next.gain = Some(gain);
+            }
 
             _ => return Err(illegal("this state does not take it")),
         }
@@ -447,17 +481,59 @@ impl SplitRecord {
 
     /// True when a detection of the partition means that there is something to do, for a partition of which
     /// everything before `frozen_before` is immutable and that ends at `end`.
-    pub fn wants_detection(&self, basis: crate::record::Basis, end: EventTime) -> bool {
+    pub fn wants_detection(&self, basis: Basis, end: EventTime) -> bool {
         match &self.state {
             // Past the boundary the original grows on, or its basis is gone.
-            SplitState::Completed => self
-                .serving
-                .as_ref()
-                .is_none_or(|serving| serving.basis != basis || serving.boundary < end),
-            SplitState::NotWorthIt { boundary, .. } => *boundary < end,
+            SplitState::Completed => {
+                self.serving
+                    .as_ref()
+                    .is_none_or(|serving| serving.basis != basis || serving.boundary < end)
+                    && !planted(Bug::GrowthIgnored)
+            }
+            SplitState::NotWorthIt {
+                basis: surveyed,
+                boundary,
+                ..
+            } => *surveyed != basis || *boundary < end,
             SplitState::Invalidated | SplitState::Retired => true,
             _ => false,
         }
+    }
+
+    /// Holds a plan against what was surveyed, so that completing it needs to compare nothing but checksums.
+    fn check_plan(&self, task: &SurveyTask, plan: &SplitPlan) -> Result<(), &'static str> {
+        if plan.basis != task.basis || plan.extends != task.extends || plan.boundary != task.boundary {
+            return Err("the plan is not of what was surveyed");
+        }
+        let (Some(oldest), Some(newest)) = (plan.targets.first(), plan.targets.last()) else {
+            return Err("the plan has no targets");
+        };
+        let start = match self.extendable(task) {
+            Some(serving) => Some(serving.boundary),
+            None if plan.extends => return Err(NOT_EXTENDABLE),
+            None => None,
+        };
+        if start.is_some_and(|start| oldest.oldest.time < start) || newest.newest.time >= plan.boundary {
+            return Err("a target reaches beyond what was surveyed");
+        }
+        let in_order = plan.targets.iter().all(|target| target.oldest <= target.newest)
+            && plan
+                .targets
+                .windows(2)
+                .all(|pair| pair[0].newest < pair[1].oldest);
+        if !in_order {
+            return Err("the targets are not in event order");
+        }
+        let distinct: BTreeSet<u32> = plan.targets.iter().map(|target| target.event_bucket).collect();
+        let own = plan
+            .targets
+            .iter()
+            .all(|target| target.generation == self.generation);
+        // S3: no generation writes where another one did.
+        if !own || distinct.len() != plan.targets.len() {
+            return Err("the targets are not the generation's own");
+        }
+        Ok(())
     }
 
     fn explain(&mut self, reason: Option<SplitReason>, detail: String) {
@@ -473,6 +549,15 @@ impl SplitRecord {
             _ => Vec::new(),
         };
         self.retire_serving();
+        let kept = if planted(Bug::ExtensionForgetsKept) {
+            Vec::new()
+        } else {
+            kept
+        };
+        if planted(Bug::RetiresServed) && !kept.is_empty() {
+            let event_buckets = buckets(&kept);
+            self.retiring.push(Retiring { event_buckets });
+        }
         self.serving = Some(Serving {
             generation: self.generation,
             basis: plan.basis,
@@ -488,9 +573,12 @@ impl SplitRecord {
 
     fn fail(&mut self, reason: SplitReason, detail: String, retry: RetryPolicy, now: EventTime) {
         self.retire_plan();
-        self.attempts += 1;
+        self.attempts = self.attempts.saturating_add(1);
         self.explain(Some(reason), detail);
         self.state = match retry.wait(self.attempts) {
+            Some(_) if planted(Bug::FailedNeverRetried) => SplitState::Failed {
+                retry: EventTime::MAX,
+            },
             Some(wait) => SplitState::Failed {
                 retry: now.saturating_add(wait),
             },
@@ -498,9 +586,20 @@ impl SplitRecord {
         };
     }
 
+    /// The state in which nothing is served: there may be nothing to remove either.
+    fn invalidated(&self) -> SplitState {
+        if self.retiring.is_empty() {
+            SplitState::Retired
+        } else {
+            SplitState::Invalidated
+        }
+    }
+
     /// What the generation under way may have written is to be removed.
     fn retire_plan(&mut self) {
-        if let Some(plan) = self.plan() {
+        if let Some(plan) = self.plan()
+            && !planted(Bug::HalfWrittenForgotten)
+        {
             let event_buckets = buckets(&plan.targets);
             self.retiring.push(Retiring { event_buckets });
         }
@@ -546,3 +645,6 @@ fn mismatch(planned: &[Target], read_back: &[Checksum]) -> String {
         planned.len()
     )
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -4,6 +4,7 @@ use anabranch_model::EventKey;
 use serde::{Deserialize, Serialize};
 
 use crate::checksum::Checksum;
+use crate::planted::{Bug, planted};
 use crate::survey::{Segment, Survey};
 
 /// Candidate cuts that a survey keeps for each target that there may be.
@@ -68,7 +69,11 @@ impl EventBucketSplit {
     pub fn decide(&self, survey: &Survey) -> Decision {
         let total = survey.total().bytes;
         let aim = self.aim.target_bytes.max(1);
-        let least = if self.kept == 0 { 2 * aim } else { aim };
+        let least = if self.kept == 0 {
+            aim.saturating_mul(2)
+        } else {
+            aim
+        };
         if total < least {
             return Decision::NotWorthIt;
         }
@@ -93,9 +98,10 @@ impl EventBucketSplit {
 /// Gathers segments into at most `count` ranges of about equal size.
 fn divide(segments: &[Segment], total: u64, count: usize) -> Vec<Range> {
     let share = total.div_ceil(count as u64).max(1);
+    let mut skips = planted(Bug::LostRowsAtCut);
     let mut ranges: Vec<Range> = Vec::with_capacity(count);
     for segment in segments {
-        let more_ranges = ranges.len() < count;
+        let (first, more_ranges) = (ranges.is_empty(), ranges.len() < count);
         let open = ranges.last_mut().filter(|range| {
             // Half of a segment past the share is nearer to it than half of one below.
             !more_ranges || range.checksum.bytes + segment.checksum.bytes / 2 < share
@@ -105,6 +111,7 @@ fn divide(segments: &[Segment], total: u64, count: usize) -> Vec<Range> {
                 range.checksum = range.checksum.then(&segment.checksum);
                 range.oldest = segment.oldest.clone();
             }
+            None if skips && !first => skips = false,
             None => ranges.push(Range {
                 oldest: segment.oldest.clone(),
                 newest: segment.newest.clone(),

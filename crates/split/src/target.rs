@@ -4,6 +4,7 @@ use anabranch_model::{EventKey, PartitionKey};
 use serde::{Deserialize, Serialize};
 
 use crate::checksum::Checksum;
+use crate::planted::{Bug, planted};
 
 /// Target buckets that one generation of one event bucket may use.
 pub const TARGETS_A_GENERATION: u32 = 1_024;
@@ -48,6 +49,11 @@ pub fn target_bucket(
     if source_event_bucket >= event_buckets || index >= TARGETS_A_GENERATION {
         return None;
     }
+    let generation = if planted(Bug::TargetsSharedByGenerations) {
+        0
+    } else {
+        generation
+    };
     let place = u64::from(generation) * u64::from(event_buckets) + u64::from(source_event_bucket);
     let bucket = place * u64::from(TARGETS_A_GENERATION) + u64::from(index);
     i32::try_from(bucket)

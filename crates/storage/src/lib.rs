@@ -24,6 +24,7 @@ pub mod memory;
 pub mod open;
 pub mod records;
 pub mod splits;
+pub mod walk;
 
 pub use error::{ErrorKind, StoreError};
 pub use events::{
@@ -34,3 +35,4 @@ pub use keys::{SPLIT_SHARDS, split_shard};
 pub use open::{Store, StoreStatus};
 pub use records::{CasOutcome, RecordKey, RecordPrefix, RecordStore, VersionedRecord};
 pub use splits::{Moved, SplitRecords, SplitSlot, StoredSplit};
+pub use walk::Walk;

@@ -1,21 +1,30 @@
-//! What operators ask: namespaces, time slices, blocked ids, and how the server is doing.
+//! What operators ask: namespaces, time slices, blocked ids, wide partitions, and how the server is doing.
 //!
 //! Every change here is a compare-and-set of a record; on this server it is seen by every request that
 //! starts after it returned, on others within the settings' lifetime.
 
 mod blocks;
 mod page;
+mod sizes;
+mod splits;
 mod status;
 
+use std::sync::{Arc, OnceLock};
+
 use anabranch_model::{NamespaceName, NamespaceSettings, TimeSlice};
+use anabranch_runtime::Clock;
+use anabranch_storage::Store;
 
 pub use self::blocks::BlockedId;
 pub use self::page::{ADMIN_PAGE_SIZE_DEFAULT, ADMIN_PAGE_SIZE_MAX, Page, PageRequest};
 use self::page::{Cursor, List};
+pub use self::sizes::{PartitionSize, PartitionSizes, Percentiles, SIZES_TIME_MAX, WIDEST_MAX};
+pub use self::splits::{PlanPreview, PlanPreviewed};
 pub use self::status::ServerStatus;
 use crate::errors::ServiceError;
 use crate::namespaces::{NamespaceInfo, Namespaces};
 use crate::slices::{SealedSlices, SliceKeeper};
+use crate::split::Splits;
 use crate::write::WriteMetrics;
 use anabranch_model::EventTime;
 
@@ -25,15 +34,30 @@ pub struct Admin {
     namespaces: Namespaces,
     keeper: SliceKeeper,
     metrics: WriteMetrics,
+    store: Store,
+    served: Splits,
+    clock: Arc<dyn Clock>,
+    preview: Arc<OnceLock<Arc<dyn PlanPreview>>>,
 }
 
 impl Admin {
     /// An admin of its parts.
-    pub fn new(namespaces: Namespaces, keeper: SliceKeeper, metrics: WriteMetrics) -> Self {
+    pub fn new(
+        namespaces: Namespaces,
+        keeper: SliceKeeper,
+        metrics: WriteMetrics,
+        store: Store,
+        served: Splits,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self {
             namespaces,
             keeper,
             metrics,
+            store,
+            served,
+            clock,
+            preview: Arc::default(),
         }
     }
 

@@ -38,6 +38,7 @@ pub(super) enum List {
     Namespaces,
     TimeSlices,
     BlockedIds,
+    Splits,
 }
 
 /// Goes on after an entry of a list.
@@ -64,7 +65,7 @@ impl Cursor {
         self.after.parse().map_err(|_| invalid())
     }
 
-    fn token(&self) -> String {
+    pub(super) fn token(&self) -> String {
         // Four plain fields always encode; an empty token would only end the list early.
         postcard::to_stdvec(self).map_or_else(|_| String::new(), |bytes| URL_SAFE_NO_PAD.encode(bytes))
     }
@@ -114,7 +115,8 @@ impl PageRequest {
     }
 }
 
-fn invalid() -> ServiceError {
+/// The error for a token that is none of this server's.
+pub(super) fn invalid() -> ServiceError {
     let problem = "was not made by this server, or is damaged; begin again without it";
     ServiceError::new(Reason::PageTokenInvalid, format!("page_token: {problem}"))
         .with("field", "page_token")

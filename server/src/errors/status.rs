@@ -79,6 +79,7 @@ impl ServiceError {
     /// What the error is about, by the most telling fact there is.
     fn resource(&self) -> (&'static str, String) {
         [
+            ("partition", "partition"),
             ("time_series_id", "timeSeriesId"),
             ("time_slice", "timeSlice"),
             ("method", "method"),

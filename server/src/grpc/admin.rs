@@ -7,12 +7,13 @@ use anabranch_proto::admin::v1 as pb;
 use anabranch_proto::admin::v1::admin_service_server::AdminService;
 use tonic::{Request, Response, Status};
 
+use super::deadline_of;
 use crate::admin::{BlockedId, PageRequest};
 use crate::core::Core;
 use crate::errors::{Reason, ServiceError};
 use crate::http::Admission;
 use crate::namespaces::NamespaceInfo;
-use crate::wire::{fields, namespace, read, slice};
+use crate::wire::{fields, namespace, read, slice, split};
 
 /// Ids in one request to block or unblock, at most.
 const IDS_MAX: usize = 1_000;
@@ -211,6 +212,92 @@ impl AdminService for AdminEdge {
         Ok(Response::new(pb::ListBlockedTimeSeriesIdsResponse {
             blocked_time_series_ids: page.entries.into_iter().map(blocked).collect(),
             next_page_token: page.next_page_token,
+        }))
+    }
+
+    async fn get_partition_sizes(
+        &self,
+        request: Request<pb::GetPartitionSizesRequest>,
+    ) -> Result<Response<pb::GetPartitionSizesResponse>, Status> {
+        let deadline = deadline_of(&request);
+        let request = request.into_inner();
+        let name = of_namespace(&request.namespace)?;
+        let slice = split::time_slice(&request.time_slice)?;
+        let admin = &self.core.admin;
+        let sizes = admin.partition_sizes(&name, slice.as_ref(), deadline).await?;
+        Ok(Response::new(split::sizes(&sizes)))
+    }
+
+    async fn list_splits(
+        &self,
+        request: Request<pb::ListSplitsRequest>,
+    ) -> Result<Response<pb::ListSplitsResponse>, Status> {
+        let request = request.into_inner();
+        let name = of_namespace(&request.namespace)?;
+        let state = split::state(request.state)?;
+        let page = page(request.page_size, request.page_token)?;
+        let page = self.core.admin.list_splits(&name, state, &page).await?;
+        Ok(Response::new(pb::ListSplitsResponse {
+            splits: page.entries.iter().map(split::split).collect(),
+            next_page_token: page.next_page_token,
+        }))
+    }
+
+    async fn get_split(&self, request: Request<pb::GetSplitRequest>) -> Result<Response<pb::Split>, Status> {
+        let request = request.into_inner();
+        let name = of_namespace(&request.namespace)?;
+        let partition = split::partition(request.partition.as_ref())?;
+        let record = self.core.admin.get_split(&name, &partition).await?;
+        Ok(Response::new(split::split_with_targets(&record)))
+    }
+
+    async fn plan_split(
+        &self,
+        request: Request<pb::PlanSplitRequest>,
+    ) -> Result<Response<pb::PlanSplitResponse>, Status> {
+        let request = request.into_inner();
+        let name = of_namespace(&request.namespace)?;
+        let partition = split::partition(request.partition.as_ref())?;
+        let admin = &self.core.admin;
+        let answer = if request.dry_run {
+            let previewed = admin.preview_split(&name, &partition).await?;
+            pb::PlanSplitResponse {
+                split: None,
+                preview: Some(split::preview(&previewed)),
+            }
+        } else {
+            let record = admin.plan_split(&name, &partition).await?;
+            pb::PlanSplitResponse {
+                split: Some(split::split(&record)),
+                preview: None,
+            }
+        };
+        Ok(Response::new(answer))
+    }
+
+    async fn retry_split(
+        &self,
+        request: Request<pb::RetrySplitRequest>,
+    ) -> Result<Response<pb::RetrySplitResponse>, Status> {
+        let request = request.into_inner();
+        let name = of_namespace(&request.namespace)?;
+        let partition = split::partition(request.partition.as_ref())?;
+        let record = self.core.admin.retry_split(&name, &partition).await?;
+        Ok(Response::new(pb::RetrySplitResponse {
+            split: Some(split::split(&record)),
+        }))
+    }
+
+    async fn invalidate_split(
+        &self,
+        request: Request<pb::InvalidateSplitRequest>,
+    ) -> Result<Response<pb::InvalidateSplitResponse>, Status> {
+        let request = request.into_inner();
+        let name = of_namespace(&request.namespace)?;
+        let partition = split::partition(request.partition.as_ref())?;
+        let record = self.core.admin.invalidate_split(&name, &partition).await?;
+        Ok(Response::new(pb::InvalidateSplitResponse {
+            split: Some(split::split(&record)),
         }))
     }
 

@@ -113,6 +113,7 @@ impl Keeping {
             slice,
             incarnation,
             closed: None,
+            wide_table_maker: None,
         };
         let bytes = Some(record.encode()?);
         let outcome = self.store.records.compare_and_set(&key, expected, bytes).await?;

@@ -65,8 +65,8 @@ impl Keeping {
                 .await?;
         }
         for slice in &loaded.slices {
-            let table = data_table(namespace, &slice.record.slice.name);
-            self.store.events.drop_table(&table).await?;
+            let slice = &slice.record.slice;
+            self.drop_tables(namespace, &slice.name, slice.wide_table).await?;
         }
         let prefixes = [
             RecordPrefix::TimeSlices(namespace.clone()),

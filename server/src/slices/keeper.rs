@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::seen::Seen;
 use super::{Keeping, Request};
 use crate::errors::ServiceError;
 
@@ -25,6 +26,7 @@ pub(super) async fn run(
     stop: CancellationToken,
 ) {
     let mut round = Vec::new();
+    let mut seen = Seen::default();
     // A fixed moment, so that requests that keep coming do not put it off.
     let mut next_look = keeping.clock().elapsed();
     loop {
@@ -32,7 +34,7 @@ pub(super) async fn run(
             biased;
             () = stop.cancelled() => return,
             () = until(keeping.clock(), next_look) => {
-                keeping.look_after_all().await;
+                keeping.look_after_all(&mut seen).await;
                 next_look = keeping.clock().elapsed().saturating_add(keeping.settings.keeper_interval);
             }
             received = requests.recv_many(&mut round, ROUND_MAX) => {
@@ -55,7 +57,7 @@ impl Keeping {
     /// Answers a round of requests; those for one namespace are made into one.
     async fn answer(&self, round: impl Iterator<Item = Request>) {
         let mut wanted: BTreeMap<NamespaceName, (Vec<EventTime>, Vec<Done>)> = BTreeMap::new();
-        let mut deletes = Vec::new();
+        let (mut wide_tables, mut deletes) = (Vec::new(), Vec::new());
         for request in round {
             match request {
                 Request::Ensure {
@@ -67,6 +69,11 @@ impl Keeping {
                     all.extend(times);
                     waiting.push(done);
                 }
+                Request::MakeWideTable {
+                    namespace,
+                    slice,
+                    done,
+                } => wide_tables.push((namespace, slice, done)),
                 Request::FinishDelete { namespace, done } => deletes.push((namespace, done)),
             }
         }
@@ -77,20 +84,24 @@ impl Keeping {
                 let _ = done.send(outcome.clone());
             }
         }
+        for (namespace, slice, done) in wide_tables {
+            let _ = done.send(Box::pin(self.make_wide_table(&namespace, &slice)).await);
+        }
         for (namespace, done) in deletes {
             let _ = done.send(Box::pin(self.finish_delete(&namespace)).await);
         }
     }
 
-    async fn look_after_all(&self) {
+    async fn look_after_all(&self, seen: &mut Seen) {
         for namespace in self.namespaces.known() {
-            if let Err(error) = Box::pin(self.look_after(&namespace)).await {
+            if let Err(error) = Box::pin(self.look_after(&namespace, seen)).await {
                 warn!(namespace = %namespace.name, %error, "slices could not be looked after");
             }
         }
+        seen.end_round();
     }
 
-    async fn look_after(&self, namespace: &LoadedNamespace) -> Result<(), ServiceError> {
+    async fn look_after(&self, namespace: &LoadedNamespace, seen: &mut Seen) -> Result<(), ServiceError> {
         let now = self.now();
         if let Some(since) = namespace.record.deleting_since {
             // Whoever began the deletion ends it, unless it was interrupted.
@@ -99,6 +110,18 @@ impl Keeping {
             }
             return Ok(());
         }
+        // None of them keeps the others from being done.
+        let slices = self.retire_and_create(namespace, now).await;
+        let openings = self.end_interrupted(namespace, now, seen).await;
+        let wide_tables = self.make_wide_tables(namespace, seen).await;
+        slices.and(openings).and(wide_tables)
+    }
+
+    async fn retire_and_create(
+        &self,
+        namespace: &LoadedNamespace,
+        now: EventTime,
+    ) -> Result<(), ServiceError> {
         self.retire(namespace, now).await?;
         let wanted = ahead(namespace, now);
         if !wanted.is_empty() || !namespace.unfinished().is_empty() {

@@ -3,33 +3,39 @@
 //! ```text
 //! create   namespace record: `creating` = slices, settings frozen ─▶ table ─▶ slice record     now visible
 //! retire   slice record: Closed ─▶ wait ─▶ drop table ─▶ slice record: Dropped                 kept for good
-//! reopen   epochs of the slices ─▶ the setting                                                 then writes
+//! freeze   slice record: `frozen_before` ─▶ table of targets                                   then splits
+//! open     epochs of the slices ─▶ the setting ─▶ `frozen_before` back                         then writes
 //! ```
 //!
 //! - W1: a slice is visible only after its table is there; its table is dropped only after every server
 //!   has stopped reading and writing it.
 //! - W2: what a slice is frozen with is stored before its table, by one compare-and-set a namespace: two
 //!   keepers never cut one time twice, with one width or with two.
-//! - W3: before anything that was immutable takes writes again, its slice has a new epoch.
+//! - W3: before anything that was immutable takes writes again, its slice has a new epoch; what is frozen
+//!   takes none, whatever any clock says.
 //!
 //! One task makes slices on this server. Across servers the owner in `creating` does, and another takes
 //! over when the owner has been silent for the lease.
 
 mod create;
 mod delete;
+mod freeze;
 mod keeper;
+mod open;
 mod retention;
 mod seal;
+mod seen;
 pub mod tiling;
+mod wide;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use anabranch_catalog::{SliceRecord, Stored};
-use anabranch_model::{EventTime, NamespaceName};
+use anabranch_catalog::{SliceRecord, store_slice};
+use anabranch_model::{EventTime, NamespaceName, SliceName};
 use anabranch_runtime::telemetry::Metrics;
 use anabranch_runtime::{Clock, Randomness, Tasks};
-use anabranch_storage::{RecordKey, Store, TableKind, TableName};
+use anabranch_storage::{Store, TableKind, TableName};
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{mpsc, oneshot};
 
@@ -83,10 +89,12 @@ struct Keeping {
     store: Store,
     namespaces: Namespaces,
     in_flight: InFlight,
+    tasks: Tasks,
     settings: SlicesSettings,
     /// Tells this keeper from others on the same store.
     owner: u64,
     created: Counter,
+    wide_tables_created: Counter,
     dropped: Counter,
 }
 
@@ -96,6 +104,12 @@ enum Request {
     Ensure {
         namespace: NamespaceName,
         times: Vec<EventTime>,
+        done: oneshot::Sender<Result<(), ServiceError>>,
+    },
+    /// This slice's table of targets is wanted at once.
+    MakeWideTable {
+        namespace: NamespaceName,
+        slice: SliceName,
         done: oneshot::Sender<Result<(), ServiceError>>,
     },
     /// A namespace that is marked shall go.
@@ -116,18 +130,26 @@ impl SliceKeeper {
         in_flight: InFlight,
         settings: SlicesSettings,
     ) -> Self {
-        let (created, dropped) = (Counter::default(), Counter::default());
+        let (created, wide_tables_created, dropped) =
+            (Counter::default(), Counter::default(), Counter::default());
         metrics.register(|registry| {
             registry.register("slices_created", "Time slices made", created.clone());
+            registry.register(
+                "wide_tables_created",
+                "Tables made for targets of splits",
+                wide_tables_created.clone(),
+            );
             registry.register("slices_dropped", "Time slices dropped", dropped.clone());
         });
         let core = Arc::new(Keeping {
             store,
             namespaces,
             in_flight,
+            tasks: tasks.clone(),
             settings,
             owner: randomness.next_u64(),
             created,
+            wide_tables_created,
             dropped,
         });
         let (requests, waiting) = mpsc::channel(1_024);
@@ -188,27 +210,28 @@ impl Keeping {
         version: u64,
         record: &SliceRecord,
     ) -> Result<bool, ServiceError> {
-        let key = RecordKey::TimeSlice {
-            namespace: namespace.clone(),
-            slice: record.slice.name.clone(),
-        };
-        let bytes = record.encode()?;
-        let outcome = self
-            .store
-            .records
-            .compare_and_set(&key, version, Some(bytes))
-            .await?;
-        Ok(matches!(outcome, anabranch_storage::CasOutcome::Applied { .. }))
+        let stored = store_slice(&*self.store.records, namespace, version, record).await?;
+        Ok(stored.is_some())
     }
 }
 
-fn data_table(namespace: &NamespaceName, slice: &anabranch_model::SliceName) -> TableName {
+fn data_table(namespace: &NamespaceName, slice: &SliceName) -> TableName {
+    table(namespace, TableKind::Data, slice)
+}
+
+fn wide_table(namespace: &NamespaceName, slice: &SliceName) -> TableName {
+    table(namespace, TableKind::Wide, slice)
+}
+
+fn table(namespace: &NamespaceName, kind: TableKind, slice: &SliceName) -> TableName {
     TableName {
         namespace: namespace.clone(),
-        kind: TableKind::Data,
+        kind,
         slice: slice.clone(),
     }
 }
 
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;

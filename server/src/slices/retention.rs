@@ -5,9 +5,9 @@
 //! its time are never used again.
 
 use anabranch_catalog::{LoadedNamespace, LoadedSlice, SliceRecord};
-use anabranch_model::{EventTime, SliceState};
+use anabranch_model::{EventTime, SliceState, WideTable};
 
-use super::{Keeping, data_table};
+use super::Keeping;
 use crate::errors::ServiceError;
 
 /// What retention asks of a slice now.
@@ -38,13 +38,15 @@ impl Keeping {
                 }
                 Due::Drop => {
                     self.in_flight.settle().await;
-                    let table = data_table(&namespace.name, &slice.record.slice.name);
-                    self.store.events.drop_table(&table).await?;
+                    let name = &slice.record.slice.name;
+                    self.drop_tables(&namespace.name, name, slice.record.slice.wide_table)
+                        .await?;
                     let mut record: SliceRecord = slice.record.clone();
                     record.slice.state = SliceState::Dropped;
+                    record.slice.wide_table = WideTable::None;
                     if self.store_slice(&namespace.name, slice.version, &record).await? {
                         self.dropped.inc();
-                        tracing::info!(table = %table, "time slice dropped by retention");
+                        tracing::info!(namespace = %namespace.name, slice = %name, "time slice dropped by retention");
                     }
                 }
             }

@@ -14,9 +14,7 @@
 use std::collections::BTreeMap;
 
 use anabranch_model::layout::slice_at;
-use anabranch_model::{
-    EventTime, InvalidName, NamespaceSettings, SliceName, SliceState, TimeInterval, TimeSlice,
-};
+use anabranch_model::{EventTime, InvalidName, NamespaceSettings, SliceName, TimeInterval, TimeSlice};
 
 const SECONDS_PER_DAY: i64 = 86_400;
 const SECONDS_PER_HOUR: i64 = 3_600;
@@ -35,14 +33,7 @@ pub fn missing(
     for time in times {
         if let Some((name, interval)) = cut(&taken, settings.seconds_per_time_slice, *time)? {
             taken.insert(interval.start, interval);
-            slices.push(TimeSlice {
-                name,
-                interval,
-                settings: settings.partition_settings(),
-                state: SliceState::Open,
-                epoch: 0,
-                sealed_before: None,
-            });
+            slices.push(TimeSlice::cut(name, interval, settings.partition_settings()));
         }
     }
     Ok(slices)

@@ -39,17 +39,12 @@ mod tests {
     #[test]
     fn a_slice_is_sealed_when_all_of_it_is() {
         let (name, interval) = slice_at(EventTime::from_micros(0), 86_400).unwrap();
-        let mut slice = TimeSlice {
-            name,
-            interval,
-            settings: PartitionSettings {
-                seconds_per_time_bucket: 3_600,
-                event_buckets: 4,
-            },
-            state: SliceState::Open,
-            epoch: 2,
-            sealed_before: None,
+        let settings = PartitionSettings {
+            seconds_per_time_bucket: 3_600,
+            event_buckets: 4,
         };
+        let mut slice = TimeSlice::cut(name, interval, settings);
+        slice.epoch = 2;
         assert_eq!(time_slice(&slice).state(), State::Open);
         slice.sealed_before = Some(EventTime::from_micros(1));
         assert_eq!(time_slice(&slice).state(), State::Open);

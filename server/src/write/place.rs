@@ -57,6 +57,11 @@ pub(super) fn place<'a>(view: &'a NamespaceView, event: &EventRecord, now: Event
             limit: settings.accept_ahead_limit,
         });
     }
+    if let Some(before) = slice.and_then(|slice| slice.frozen_before)
+        && time < before
+    {
+        return Placement::Refused(Refusal::Frozen(before));
+    }
     match slice {
         Some(slice) => Placement::Into(slice),
         None => match born_closed(view, time, now) {

@@ -19,6 +19,8 @@ pub(super) enum Refusal {
     Closed(SliceName),
     /// It lies before what was sealed.
     Sealed(EventTime),
+    /// It lies before what was frozen to be split, though not by this server's clock before the limit.
+    Frozen(EventTime),
     /// It is older than the accept limit.
     TooOld {
         oldest: EventTime,
@@ -40,7 +42,7 @@ impl Refusal {
             Self::Blocked(_) => Reason::IdBlocked,
             Self::Closed(_) => Reason::TimeSliceClosed,
             Self::Sealed(_) => Reason::TimeSliceSealed,
-            Self::TooOld { .. } => Reason::EventTooOld,
+            Self::Frozen(_) | Self::TooOld { .. } => Reason::EventTooOld,
             Self::TooFarAhead { .. } => Reason::EventTooFarAhead,
         }
     }
@@ -51,7 +53,7 @@ impl Refusal {
             Self::Blocked(_) => "id_blocked",
             Self::Closed(_) => "time_slice_closed",
             Self::Sealed(_) => "time_slice_sealed",
-            Self::TooOld { .. } => "event_too_old",
+            Self::Frozen(_) | Self::TooOld { .. } => "event_too_old",
             Self::TooFarAhead { .. } => "event_too_far_ahead",
         }
     }
@@ -74,6 +76,7 @@ impl Refusal {
                 format!("{time} is in time slice `{slice}`, which is closed to reads and writes")
             }
             Self::Sealed(before) => format!("{time}: nothing before {before} is accepted any more"),
+            Self::Frozen(before) => format!("{time}: splitting has frozen everything before {before}"),
             Self::TooOld { oldest, limit, .. } => format!(
                 "{time} is older than {oldest}, the oldest time accepted now (accept_limit {}s)",
                 limit.as_secs_f64()
@@ -92,6 +95,7 @@ impl Refusal {
                 .with("blockReason", &block.reason),
             Self::Closed(slice) => error.with("timeSlice", slice),
             Self::Sealed(before) => error.with("sealedBefore", before).with("acceptedFrom", before),
+            Self::Frozen(before) => error.with("frozenBefore", before).with("acceptedFrom", before),
             Self::TooOld {
                 oldest,
                 newest,

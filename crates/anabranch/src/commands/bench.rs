@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anabranch_loadtest::{Options, null, run as measure};
+use anabranch_loadtest::{Options, null, run as measure, run_split};
 use clap::Args;
 
 use crate::exit::Failure;
@@ -28,6 +28,9 @@ pub(crate) struct Bench {
     /// Write everything that was found to a file, as one JSON document
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Measure how long the wide id takes to be split, and what that does to others, and nothing else
+    #[arg(long)]
+    split: bool,
     /// Be the null service of a run
     #[arg(long, hide = true)]
     floor: bool,
@@ -49,8 +52,14 @@ pub(super) async fn run(session: &Session, bench: Bench) -> Result<(), Failure> 
     options
         .check()
         .map_err(|error| Failure::usage(format_args!("{error:#}")))?;
-    let report = measure(options, &say).await.map_err(failed)?;
-    let document = serde_json::to_string_pretty(&report).map_err(|error| failed(error.into()))?;
+    let (document, table) = if bench.split {
+        let report = run_split(options, &say).await.map_err(failed)?;
+        (serde_json::to_string_pretty(&report), report.table())
+    } else {
+        let report = measure(options, &say).await.map_err(failed)?;
+        (serde_json::to_string_pretty(&report), report.table())
+    };
+    let document = document.map_err(|error| failed(error.into()))?;
     if let Some(file) = &bench.json {
         std::fs::write(file, &document)
             .map_err(|error| Failure::internal(format_args!("can not write {}: {error}", file.display())))?;
@@ -58,7 +67,7 @@ pub(super) async fn run(session: &Session, bench: Bench) -> Result<(), Failure> 
     match session.format {
         // The table is what a person keeps of a run, also in a file; programs have `--json` and `-o json`.
         Format::Json => print_line(&document),
-        _ => print_line(report.table().trim_end()),
+        _ => print_line(table.trim_end()),
     }
 }
 

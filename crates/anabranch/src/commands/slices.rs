@@ -3,13 +3,19 @@
 use anabranch_proto::admin::v1::{ListTimeSlicesRequest, TimeSlice};
 
 use super::{Session, print_sheet};
+use crate::client::Client;
 use crate::exit::Failure;
 use crate::messages;
 use crate::output::Sheet;
 use crate::units::format_time;
 
 pub(super) async fn run(session: &Session, namespace: &str) -> Result<(), Failure> {
-    let mut client = session.client().await?;
+    let slices = fetch(&mut session.client().await?, namespace).await?;
+    print(session, &slices)
+}
+
+/// Every time slice of a namespace, oldest first.
+pub(super) async fn fetch(client: &mut Client, namespace: &str) -> Result<Vec<TimeSlice>, Failure> {
     let mut slices = Vec::new();
     let mut page_token = String::new();
     loop {
@@ -21,7 +27,7 @@ pub(super) async fn run(session: &Session, namespace: &str) -> Result<(), Failur
         let answer = client.admin.list_time_slices(request).await?.into_inner();
         slices.extend(answer.time_slices);
         if answer.next_page_token.is_empty() {
-            return print(session, &slices);
+            return Ok(slices);
         }
         page_token = answer.next_page_token;
     }

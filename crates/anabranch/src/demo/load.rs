@@ -5,7 +5,9 @@
 //! place, which changes nothing.
 
 use anabranch_proto::admin::v1::namespace::FieldType;
-use anabranch_proto::admin::v1::{CreateNamespaceRequest, Namespace};
+use anabranch_proto::admin::v1::{
+    CreateNamespaceRequest, Namespace, SealTimeSlicesRequest, UnsealTimeSlicesRequest, WidePartition,
+};
 use anabranch_proto::timeseries::v1::{
     EventItem, EventRecord, IngestEventRecordsRequest, ReadEventRecordsRequest, WriteEventRecordsSyncRequest,
 };
@@ -53,14 +55,42 @@ pub(super) async fn ensure(session: &Session, client: &Client, size: Size) -> Re
             now
         }
     };
+    unseal(client).await?;
     load(session, client, size, end_micros).await?;
-    Record::write(client, size, "finished", end_micros).await
+    Record::write(client, size, "finished", end_micros).await?;
+    seal(client, end_micros).await
+}
+
+/// What is loaded does not change any more, and only what can not change is split.
+async fn seal(client: &Client, end_micros: i64) -> Result<(), Failure> {
+    let request = SealTimeSlicesRequest {
+        namespace: NAMESPACE.to_owned(),
+        before: Some(at(end_micros)),
+    };
+    client.admin.clone().seal_time_slices(request).await?;
+    Ok(())
+}
+
+/// A load of another size adds to the same week.
+async fn unseal(client: &Client) -> Result<(), Failure> {
+    let request = UnsealTimeSlicesRequest {
+        namespace: NAMESPACE.to_owned(),
+        after: None,
+    };
+    client.admin.clone().unseal_time_slices(request).await?;
+    Ok(())
 }
 
 async fn create_namespace(client: &Client) -> Result<(), Failure> {
     let integers = ["bitrate_kbps", "position_ms", "title"];
     let namespace = Namespace {
         name: NAMESPACE.to_owned(),
+        wide_partition: Some(WidePartition {
+            detect_bytes: Some(8 << 20),
+            target_bytes: Some(2 << 20),
+            split_bytes_per_second: Some(200 << 20),
+            ..WidePartition::default()
+        }),
         // The data is a week old at its oldest.
         accept_limit: Some(prost_types::Duration::default()),
         field_mapping: integers

@@ -1,4 +1,4 @@
-//! Reads what was loaded: newest pages, times of many pages, a search, an aggregate; then says what to try.
+//! Reads what was loaded: newest pages, times of many pages, a search, an aggregate. Says what to try.
 
 use anabranch_proto::timeseries::v1::aggregation_query::Aggregation;
 use anabranch_proto::timeseries::v1::{
@@ -27,7 +27,7 @@ const TIMED_PAGE: i32 = 100;
 const ORDINARY: u64 = 7;
 const SEARCH: &str = r#"id = "device:whale" AND kind = "error""#;
 
-pub(super) async fn run(session: &Session, client: &Client, url: &str) -> Result<(), Failure> {
+pub(super) async fn run(session: &Session, client: &Client) -> Result<(), Failure> {
     let ordinary = profile(ORDINARY);
     for id in [ordinary.as_str()].into_iter().chain(wide_ids()) {
         newest_page(session, client, id).await?;
@@ -35,11 +35,11 @@ pub(super) async fn run(session: &Session, client: &Client, url: &str) -> Result
     time_pages(session, client).await?;
     search(session, client).await?;
     aggregate(session, client).await?;
-    print_line(
-        "\nOn the embedded store a page costs what its own rows cost, however wide the id: rows lie in order, and a page \
-         starts\nwhere it has to (pages of the wide ids above hold more bytes). Stores where width itself is slow, and the \
-         splitting\nthat mends it, are not part of this build.",
-    )?;
+    Ok(())
+}
+
+/// Says what to try next.
+pub(super) fn print_next(url: &str) -> Result<(), Failure> {
     print_line(&format!("\ntry this next\n{}", next(url).join("\n")))
 }
 
@@ -253,6 +253,8 @@ fn next(url: &str) -> Vec<String> {
         format!(
             "  {anabranch} aggregate {NAMESPACE} --count --by-time 1d --query 'id = \"bot:feed\"' -o table{server}"
         ),
+        format!("  {anabranch} split list {NAMESPACE} -o table{server}"),
+        format!("  {anabranch} widths {NAMESPACE} -o table{server}"),
         format!("  {anabranch} slices {NAMESPACE} -o table{server}"),
         format!("  {anabranch} status -o table{server}"),
         format!("  curl -s {url}/api/anabranch.timeseries.v1.TimeSeriesService/ReadEventRecords -d '{json}'"),

@@ -13,6 +13,7 @@
     reason = "a test fails by panicking, reports on stdout, and runs a real process in real time"
 )]
 
+pub(crate) mod history;
 pub(crate) mod json;
 pub(crate) mod made;
 pub(crate) mod raw;
@@ -64,6 +65,8 @@ pub(crate) struct Started {
     child: Child,
     first_line: Receiver<String>,
     stderr: PathBuf,
+    /// The child is a program that the server was started under.
+    under: bool,
 }
 
 impl Started {
@@ -74,6 +77,35 @@ impl Started {
 
     /// The same with settings in its environment.
     pub(crate) fn serve_with(data_dir: &Path, more: &[&str], settings: &[(&str, &str)]) -> Self {
+        Self::start(Command::new(binary()), data_dir, more, settings)
+    }
+
+    /// The same as the child of another program, which ends with it: its words come before the binary.
+    pub(crate) fn serve_under(program: &[&str], data_dir: &Path) -> Self {
+        let mut command = Command::new(program[0]);
+        command.args(&program[1..]).arg(binary());
+        let mut started = Self::start(command, data_dir, &[], &[]);
+        started.under = true;
+        started
+    }
+
+    /// The server's own process: signals go to it, not to what it was started under.
+    fn pid(&self) -> Option<String> {
+        let child = self.child.id();
+        if !self.under {
+            return Some(child.to_string());
+        }
+        let children = fs::read_to_string(format!("/proc/{child}/task/{child}/children")).ok()?;
+        children.split_whitespace().next().map(str::to_owned)
+    }
+
+    fn signal(&self, signal: &str) {
+        if let Some(pid) = self.pid() {
+            let _ = Command::new("kill").args([signal, &pid]).status();
+        }
+    }
+
+    fn start(mut command: Command, data_dir: &Path, more: &[&str], settings: &[(&str, &str)]) -> Self {
         let beside = data_dir.parent().unwrap();
         let stderr = beside.join("stderr.log");
         let log = OpenOptions::new()
@@ -81,7 +113,7 @@ impl Started {
             .append(true)
             .open(&stderr)
             .unwrap();
-        let mut child = Command::new(binary())
+        let mut child = command
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data_dir)
             .args(more)
@@ -104,6 +136,7 @@ impl Started {
             child,
             first_line,
             stderr,
+            under: false,
         }
     }
 
@@ -133,7 +166,7 @@ impl Started {
 
     /// SIGKILL, whether it listens yet or not.
     pub(crate) fn kill(mut self) {
-        self.child.kill().unwrap();
+        self.signal("-KILL");
         self.child.wait().unwrap();
     }
 
@@ -150,6 +183,9 @@ impl Started {
 
 impl Drop for Started {
     fn drop(&mut self) {
+        if self.under {
+            self.signal("-KILL");
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -180,14 +216,7 @@ impl Server {
 
     /// SIGTERM, and how it ended.
     pub(crate) fn stop(mut self) -> ExitStatus {
-        let pid = self.started.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        self.started.signal("-TERM");
         let since = Instant::now();
         loop {
             if let Some(status) = self.started.child.try_wait().unwrap() {
@@ -214,7 +243,7 @@ impl Server {
 
     /// The most memory that the process has had at once, in bytes.
     pub(crate) fn rss_peak(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.started.child.id())).unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", self.started.pid().unwrap())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
         let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
         kib * 1024

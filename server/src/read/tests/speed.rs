@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_model::layout::slice_at;
-use anabranch_model::{Direction, PartitionSettings, SliceState, TimeInterval, TimeSlice};
+use anabranch_model::{Direction, PartitionSettings, TimeInterval, TimeSlice};
 use anabranch_runtime::telemetry::Metrics;
 use anabranch_runtime::{Clock, SystemClock};
 use anabranch_storage::{EventBounds, PartitionAppend, ScanRequest, TableKind, TableName};
@@ -19,17 +19,11 @@ async fn a_page_costs_little_over_the_scan_under_it() {
     let store = anabranch_storage::open::embedded(dir.path(), &Metrics::default()).unwrap();
     let mut world = World::all_time((86_400 * 365, 1)).await;
     let (name, interval) = slice_at(time(0), 0).unwrap();
-    let slice = TimeSlice {
-        name: name.clone(),
-        interval,
-        settings: PartitionSettings {
-            seconds_per_time_bucket: 86_400 * 365,
-            event_buckets: 1,
-        },
-        state: SliceState::Open,
-        epoch: 0,
-        sealed_before: None,
+    let settings = PartitionSettings {
+        seconds_per_time_bucket: 86_400 * 365,
+        event_buckets: 1,
     };
+    let slice = TimeSlice::cut(name.clone(), interval, settings);
     world.view.slices = Arc::new(vec![slice.clone()]);
     let table = TableName {
         namespace: world.view.name.clone(),

@@ -9,8 +9,7 @@ use std::time::Duration;
 use anabranch_model::layout::slice_at;
 use anabranch_model::{
     Direction, Event, EventId, EventItem, EventKey, EventRecord, EventTime, ItemKey, NamespaceName,
-    NamespaceSettings, PartitionKey, PartitionSettings, SliceName, SliceState, TimeInterval, TimeSeriesId,
-    TimeSlice,
+    NamespaceSettings, PartitionKey, PartitionSettings, SliceName, TimeInterval, TimeSeriesId, TimeSlice,
 };
 use anabranch_runtime::telemetry::Metrics;
 use anabranch_runtime::{Clock, ManualClock};
@@ -200,17 +199,11 @@ pub(super) struct World {
 pub(super) type Buckets = (i64, u32);
 
 fn slice(name: SliceName, interval: TimeInterval, (seconds, event_buckets): Buckets) -> TimeSlice {
-    TimeSlice {
-        name,
-        interval,
-        settings: PartitionSettings {
-            seconds_per_time_bucket: seconds,
-            event_buckets,
-        },
-        state: SliceState::Open,
-        epoch: 0,
-        sealed_before: None,
-    }
+    let settings = PartitionSettings {
+        seconds_per_time_bucket: seconds,
+        event_buckets,
+    };
+    TimeSlice::cut(name, interval, settings)
 }
 
 impl World {

@@ -1,0 +1,235 @@
+//! A real history heals itself: loaded into slices and buckets of a year, sealed, every id walked once, and with nobody
+//! doing anything every partition over the threshold is split or found not worth it; then every id reads back byte for
+//! byte, through the targets where there are some.
+//!
+//! The input is that of `history.rs`: made, or the file that `ANABRANCH_HISTORY` names.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, reports on stdout, and runs a real process in real time"
+)]
+
+mod harness;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anabranch_proto::admin::v1 as admin;
+use anabranch_proto::timeseries::v1 as wire;
+use harness::Server;
+use harness::history::{Truth, read_back, read_truth};
+use wire::response_context::ServedFrom;
+
+const NAMESPACE: &str = "healed";
+const DETECT_BYTES: u64 = 64 << 10;
+const TARGET_BYTES: u64 = 16 << 10;
+const YEAR: i64 = 365 * 86_400;
+const HEALED_WITHIN: Duration = Duration::from_secs(600);
+
+/// Slice and id: with one bucket a slice and one event bucket that is a partition.
+type Place = (String, String);
+
+#[test]
+fn every_wide_partition_of_a_history_heals_by_being_read() {
+    let place = harness::folder("split-history");
+    let path = harness::history::file(place.path());
+    let (truth, events) = read_truth(&path);
+    let truth = Arc::new(truth);
+    println!("{events} events of {} ids", truth.len());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let data = place.path().join("data");
+    let server = Server::start(&data);
+    runtime.block_on(create(&server));
+    server.run(&["write", NAMESPACE, "--file", path.to_str().unwrap()]);
+    server.run(&["namespace", "seal", NAMESPACE]);
+
+    let (slices, wide) = runtime.block_on(async {
+        let slices = slices(&server).await;
+        let wide = wide(&truth, &slices);
+        let since = Instant::now();
+        let pages = read_back(&server, NAMESPACE, &truth, false, 100, &|_, _| {}).await;
+        println!(
+            "walked once in pages of 100: {pages} pages in {:.1?}; {} partitions hold more than {DETECT_BYTES} bytes",
+            since.elapsed(),
+            wide.len()
+        );
+        (slices, wide)
+    });
+    assert!(!wide.is_empty(), "the history has nothing wide");
+    let split = runtime.block_on(healed(&server, &wide));
+    server.assert_no_panic();
+    runtime.block_on(read_all(&server, &truth, &slices, &split, &[1_000, 7, 1], "healed"));
+    println!("RSS peak {} MiB", server.rss_peak() >> 20);
+    server.assert_no_panic();
+
+    server.kill();
+    let server = Server::start(&data);
+    runtime.block_on(read_all(&server, &truth, &slices, &split, &[1_000], "after kill -9"));
+    server.assert_no_panic();
+    assert!(server.stop().success());
+}
+
+async fn create(server: &Server) {
+    let wide = admin::WidePartition {
+        detect_bytes: Some(i64::try_from(DETECT_BYTES).unwrap()),
+        target_bytes: Some(i64::try_from(TARGET_BYTES).unwrap()),
+        ..admin::WidePartition::default()
+    };
+    let namespace = admin::Namespace {
+        seconds_per_time_slice: Some(YEAR),
+        seconds_per_time_bucket: Some(YEAR),
+        wide_partition: Some(wide),
+        ..harness::namespace(NAMESPACE)
+    };
+    harness::create(&mut server.admin().await, namespace).await;
+}
+
+/// Start of each slice, and its name.
+async fn slices(server: &Server) -> BTreeMap<i64, String> {
+    let request = admin::ListTimeSlicesRequest {
+        namespace: NAMESPACE.to_owned(),
+        page_size: 1_000,
+        page_token: String::new(),
+    };
+    let page = server.admin().await.list_time_slices(request).await.unwrap();
+    let slices = page.into_inner().time_slices.into_iter();
+    slices
+        .map(|slice| (harness::micros(&slice.interval.unwrap().start.unwrap()), slice.name))
+        .collect()
+}
+
+fn place_of(id: &str, event: &wire::EventRecord, slices: &BTreeMap<i64, String>) -> Place {
+    let time = harness::micros(event.event_time.as_ref().unwrap());
+    (slices.range(..=time).next_back().unwrap().1.clone(), id.to_owned())
+}
+
+/// The partitions that hold more than the threshold, with their bytes: ids, keys and values, and 27 bytes around each
+/// item (see docs/formats.md).
+fn wide(truth: &Truth, slices: &BTreeMap<i64, String>) -> BTreeMap<Place, u64> {
+    let mut bytes: BTreeMap<Place, u64> = BTreeMap::new();
+    for (id, events) in truth {
+        for event in events {
+            let row = |item: &wire::EventItem| {
+                id.len() + event.event_id.len() + item.event_item_key.len() + item.event_item_value.len() + 27
+            };
+            let rows: usize = event.event_items.iter().map(row).sum();
+            *bytes.entry(place_of(id, event, slices)).or_default() += rows as u64;
+        }
+    }
+    bytes.retain(|_, bytes| *bytes > DETECT_BYTES);
+    bytes
+}
+
+async fn splits(server: &Server) -> Vec<admin::Split> {
+    let mut client = server.admin().await;
+    let mut splits = Vec::new();
+    let mut request = admin::ListSplitsRequest {
+        namespace: NAMESPACE.to_owned(),
+        page_size: 1_000,
+        ..admin::ListSplitsRequest::default()
+    };
+    loop {
+        let page = client.list_splits(request.clone()).await.unwrap().into_inner();
+        splits.extend(page.splits);
+        if page.next_page_token.is_empty() {
+            return splits;
+        }
+        request.page_token = page.next_page_token;
+    }
+}
+
+fn partition(split: &admin::Split) -> Place {
+    let partition = split.partition.clone().unwrap();
+    (partition.time_slice, partition.time_series_id)
+}
+
+/// Waits until every wide partition is split or found not worth it; returns those that are split.
+async fn healed(server: &Server, wide: &BTreeMap<Place, u64>) -> BTreeSet<Place> {
+    use admin::split::State;
+    let since = Instant::now();
+    loop {
+        let states: BTreeMap<Place, admin::Split> = splits(server)
+            .await
+            .into_iter()
+            .map(|split| (partition(&split), split))
+            .collect();
+        let done = |place: &Place| {
+            states
+                .get(place)
+                .is_some_and(|split| matches!(split.state(), State::Completed | State::NotWorthIt))
+        };
+        let open: Vec<&Place> = wide.keys().filter(|place| !done(place)).collect();
+        if open.is_empty() {
+            let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+            for split in states.values() {
+                *counts.entry(split.state().as_str_name()).or_default() += 1;
+            }
+            println!("healed after {:.1?}: {counts:?}", since.elapsed());
+            let completed = states
+                .into_iter()
+                .filter(|(_, split)| split.state() == State::Completed);
+            return completed.map(|(place, _)| place).collect();
+        }
+        assert!(
+            since.elapsed() < HEALED_WITHIN,
+            "{} of {} partitions are not healed, such as {:?}: {:?}",
+            open.len(),
+            wide.len(),
+            open[0],
+            states.get(open[0])
+        );
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}
+
+/// Reads everything back, and demands that pages of split partitions come from targets and no others do.
+async fn read_all(
+    server: &Server,
+    truth: &Arc<Truth>,
+    slices: &BTreeMap<i64, String>,
+    split: &BTreeSet<Place>,
+    page_sizes: &[i32],
+    when: &str,
+) {
+    // The filter of a server learns of a split a moment after it completed.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    for page_size in page_sizes {
+        let (through_targets, through_originals) = (AtomicU64::new(0), AtomicU64::new(0));
+        let look = |id: &str, page: &wire::ReadEventRecordsResponse| {
+            let places: BTreeSet<Place> = page
+                .records
+                .iter()
+                .map(|event| place_of(id, event, slices))
+                .collect();
+            let from = page.response_context[0].served_from();
+            let targets = places.iter().filter(|place| split.contains(*place)).count();
+            if !places.is_empty() && targets == places.len() {
+                // Looking whether there is more may have touched a partition that is not split.
+                assert_ne!(from, ServedFrom::Original, "{when}: {places:?}");
+            } else if targets > 0 {
+                assert_eq!(from, ServedFrom::Mixed, "{when}: {places:?}");
+            }
+            match from {
+                ServedFrom::Targets => through_targets.fetch_add(1, Ordering::Relaxed),
+                _ => through_originals.fetch_add(1, Ordering::Relaxed),
+            };
+        };
+        let since = Instant::now();
+        let mut pages = read_back(server, NAMESPACE, truth, false, *page_size, &look).await;
+        pages += read_back(server, NAMESPACE, truth, true, *page_size, &look).await;
+        println!(
+            "{when}: every id both ways in pages of {page_size}: {pages} pages in {:.1?}, {} of them from targets alone",
+            since.elapsed(),
+            through_targets.load(Ordering::Relaxed)
+        );
+        assert!(through_targets.load(Ordering::Relaxed) > 0);
+    }
+}

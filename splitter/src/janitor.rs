@@ -1,0 +1,96 @@
+//! Removes targets that are not served any more, when nobody can be reading them.
+//!
+//! - S1: only partitions of the wide table are removed, and of these none that is served or being made.
+//! - How long targets were left alone is measured on this process's own elapsed time, since it first saw them retiring.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anabranch_model::{NamespaceName, PartitionKey};
+use anabranch_split::{Retiring, SplitRecord, Step};
+use anabranch_storage::{ErrorKind, Moved, StoreError, StoredSplit};
+use tracing::error;
+
+use crate::Splitting;
+use crate::copy::wide_table;
+
+/// Since when retiring targets have been seen.
+#[derive(Debug, Default)]
+pub(crate) struct RetiringWatch(BTreeMap<(NamespaceName, PartitionKey), Vec<(Retiring, Duration)>>);
+
+impl RetiringWatch {
+    /// Takes note of what of a record is retiring; true when the first of it may be removed.
+    pub(crate) fn due(
+        &mut self,
+        namespace: &NamespaceName,
+        record: &SplitRecord,
+        elapsed: Duration,
+        retire_after: Duration,
+    ) -> bool {
+        let key = (namespace.clone(), record.partition.clone());
+        let Some(first) = record.retiring.first() else {
+            self.0.remove(&key);
+            return false;
+        };
+        let seen = self.0.entry(key).or_default();
+        seen.retain(|(retiring, _)| record.retiring.contains(retiring));
+        for retiring in &record.retiring {
+            if !seen.iter().any(|(known, _)| known == retiring) {
+                seen.push((retiring.clone(), elapsed));
+            }
+        }
+        seen.iter()
+            .any(|(retiring, since)| retiring == first && elapsed.saturating_sub(*since) >= retire_after)
+    }
+}
+
+impl Splitting {
+    /// Removes the first of a record's retiring targets. The record as it stands then, if it moved.
+    pub(crate) async fn remove(
+        &self,
+        namespace: &NamespaceName,
+        stored: &StoredSplit,
+    ) -> Result<Option<StoredSplit>, StoreError> {
+        let record = &stored.record;
+        let Some(retiring) = record.retiring.first().cloned() else {
+            return Ok(None);
+        };
+        let table = wide_table(namespace, &record.partition);
+        for event_bucket in &retiring.event_buckets {
+            if in_use(record, *event_bucket) {
+                // Never so: every generation has event buckets of its own.
+                error!(%namespace, slice = %record.partition.slice, event_bucket, "retiring target is in use");
+                continue;
+            }
+            let target = PartitionKey {
+                event_bucket: *event_bucket,
+                ..record.partition.clone()
+            };
+            match self.parts.events.delete_partition(&table, &target).await {
+                Ok(()) => {}
+                // The slice was dropped, and its targets with it.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let targets = retiring.event_buckets.len() as u64;
+        let step = Step::Removed { retiring };
+        Ok(
+            match self.splits.step(namespace, stored, step, self.now()).await? {
+                Moved::To(moved) => {
+                    self.metrics.removed(namespace, targets);
+                    Some(moved)
+                }
+                Moved::Overtaken | Moved::Illegal(_) => None,
+            },
+        )
+    }
+}
+
+fn in_use(record: &SplitRecord, event_bucket: u32) -> bool {
+    let served = record.serving.iter().flat_map(|serving| &serving.targets);
+    let planned = record.plan().into_iter().flat_map(|plan| &plan.targets);
+    served
+        .chain(planned)
+        .any(|target| target.event_bucket == event_bucket)
+}
