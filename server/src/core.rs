@@ -126,6 +126,7 @@ impl Core {
             keeper.clone(),
             write_metrics,
             store.clone(),
+            splits.clone(),
             clock.clone(),
         );
         let started = (EventTime::from_micros(clock.unix_micros()), clock.elapsed());

@@ -24,6 +24,7 @@ pub use self::status::ServerStatus;
 use crate::errors::ServiceError;
 use crate::namespaces::{NamespaceInfo, Namespaces};
 use crate::slices::{SealedSlices, SliceKeeper};
+use crate::split::Splits;
 use crate::write::WriteMetrics;
 use anabranch_model::EventTime;
 
@@ -34,6 +35,7 @@ pub struct Admin {
     keeper: SliceKeeper,
     metrics: WriteMetrics,
     store: Store,
+    served: Splits,
     clock: Arc<dyn Clock>,
     preview: Arc<OnceLock<Arc<dyn PlanPreview>>>,
 }
@@ -45,6 +47,7 @@ impl Admin {
         keeper: SliceKeeper,
         metrics: WriteMetrics,
         store: Store,
+        served: Splits,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
@@ -52,6 +55,7 @@ impl Admin {
             keeper,
             metrics,
             store,
+            served,
             clock,
             preview: Arc::default(),
         }

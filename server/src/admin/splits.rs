@@ -203,8 +203,13 @@ impl Admin {
         partition: &PartitionKey,
     ) -> Result<SplitRecord, ServiceError> {
         let reason = SplitReason::Operator;
-        self.step_split(name, partition, &Step::Invalidate { reason })
-            .await
+        let invalidated = self
+            .step_split(name, partition, &Step::Invalidate { reason })
+            .await;
+        // Not served by this server any more, at once; by others when they look it up again. Whatever became of it:
+        // an error may hide a change that was stored.
+        self.served.forget(name, partition).await;
+        invalidated
     }
 
     async fn step_split(

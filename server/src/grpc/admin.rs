@@ -296,7 +296,6 @@ impl AdminService for AdminEdge {
         let name = of_namespace(&request.namespace)?;
         let partition = split::partition(request.partition.as_ref())?;
         let record = self.core.admin.invalidate_split(&name, &partition).await?;
-        self.core.splits.forget(&name, &partition).await;
         Ok(Response::new(pb::InvalidateSplitResponse {
             split: Some(split::split(&record)),
         }))

@@ -174,7 +174,11 @@ async fn a_step_that_the_state_does_not_take_is_refused() {
     assert_eq!(error.reason, Reason::SplitState);
     assert_eq!(error.metadata["state"], "DETECTED");
     let gone = admin.invalidate_split(&server.ns(), &partition).await.unwrap();
-    assert_eq!(gone.state, SplitState::Invalidated);
+    assert_eq!(
+        gone.state,
+        SplitState::Retired,
+        "nothing was written that is to be removed"
+    );
     let error = admin
         .invalidate_split(&server.ns(), &partition)
         .await
