@@ -110,7 +110,12 @@ async fn measure(
     let watch = Watch::start(&family);
     say("pages of another id, at rest");
     let window = Duration::from_secs_f64(options.seconds);
-    let before = foreground(client::connect(&server.url).await?, small.clone(), Stop::After(window)).await?;
+    let before = foreground(
+        client::connect(&server.url).await?,
+        small.clone(),
+        Stop::After(window),
+    )
+    .await?;
     let server_peak_rss_before = peak_rss_of(server.pid());
 
     say("reading the wide id until it is too wide, and until it is served from targets");
@@ -134,7 +139,11 @@ async fn measure(
 
     say("walking the wide id through targets");
     let walk_targets = reads::walk(&mut client, options.seed, &wide, 1_000, true).await?;
-    set_rollout(&mut admin, anabranch_proto::admin::v1::wide_partition::Rollout::Detect).await?;
+    set_rollout(
+        &mut admin,
+        anabranch_proto::admin::v1::wide_partition::Rollout::Detect,
+    )
+    .await?;
     ensure!(
         !from_targets(&mut client, &wide).await?,
         "the rollout DETECT serves from targets"
@@ -183,7 +192,10 @@ async fn create_namespace(admin: &mut Admin, wide_mb: u64) -> Result<()> {
     let request = CreateNamespaceRequest {
         namespace: Some(namespace),
     };
-    admin.create_namespace(request).await.context("can not make a namespace")?;
+    admin
+        .create_namespace(request)
+        .await
+        .context("can not make a namespace")?;
     Ok(())
 }
 
@@ -235,7 +247,11 @@ async fn cross_threshold(client: &mut Client, wide: &Wide) -> Result<()> {
     let (mut bytes, mut token) = (0, String::new());
     while bytes <= DETECT_BYTES {
         let page = client::read(client, &wide.id, 1_000, token).await?;
-        let read: i64 = page.response_context.iter().map(|context| context.bytes_read).sum();
+        let read: i64 = page
+            .response_context
+            .iter()
+            .map(|context| context.bytes_read)
+            .sum();
         bytes += u64::try_from(read)?;
         token = page.next_page_token;
         ensure!(!token.is_empty(), "the id is not wide enough: only {bytes} bytes");
@@ -245,7 +261,10 @@ async fn cross_threshold(client: &mut Client, wide: &Wide) -> Result<()> {
 
 async fn from_targets(client: &mut Client, wide: &Wide) -> Result<bool> {
     let page = client::read(client, &wide.id, 1, String::new()).await?;
-    let context = page.response_context.first().context("an answer without a context")?;
+    let context = page
+        .response_context
+        .first()
+        .context("an answer without a context")?;
     Ok(context.served_from() != ServedFrom::Original)
 }
 
@@ -258,7 +277,10 @@ async fn completed(admin: &mut Admin) -> Result<(i64, std::time::Instant)> {
             ..ListSplitsRequest::default()
         };
         let splits = admin.list_splits(request).await?.into_inner().splits;
-        if let Some(split) = splits.iter().find(|split| split.state() == split::State::Completed) {
+        if let Some(split) = splits
+            .iter()
+            .find(|split| split.state() == split::State::Completed)
+        {
             return Ok((i64::from(split.target_count), now()));
         }
         ensure!(
@@ -284,7 +306,11 @@ impl SplitReport {
     /// For people.
     pub fn table(&self) -> String {
         let raw = self.raw_scan_seconds + self.raw_write_seconds + self.raw_scan_again_seconds;
-        let warning = if self.debug_build { "A DEBUG BUILD: these figures say nothing.\n" } else { "" };
+        let warning = if self.debug_build {
+            "A DEBUG BUILD: these figures say nothing.\n"
+        } else {
+            ""
+        };
         let others: f64 = self.neighbours.iter().map(|n| n.others_cores).fold(0.0, f64::max);
         format!(
             "{warning}a partition of {} MB, split into {} targets on {}; others used {others:.2} cores.\n\

@@ -66,13 +66,27 @@ fn every_wide_partition_of_a_history_heals_by_being_read() {
     assert!(!wide.is_empty(), "the history has nothing wide");
     let split = runtime.block_on(healed(&server, &wide));
     server.assert_no_panic();
-    runtime.block_on(read_all(&server, &truth, &slices, &split, &[1_000, 7, 1], "healed"));
+    runtime.block_on(read_all(
+        &server,
+        &truth,
+        &slices,
+        &split,
+        &[1_000, 7, 1],
+        "healed",
+    ));
     println!("RSS peak {} MiB", server.rss_peak() >> 20);
     server.assert_no_panic();
 
     server.kill();
     let server = Server::start(&data);
-    runtime.block_on(read_all(&server, &truth, &slices, &split, &[1_000], "after kill -9"));
+    runtime.block_on(read_all(
+        &server,
+        &truth,
+        &slices,
+        &split,
+        &[1_000],
+        "after kill -9",
+    ));
     server.assert_no_panic();
     assert!(server.stop().success());
 }
@@ -102,13 +116,21 @@ async fn slices(server: &Server) -> BTreeMap<i64, String> {
     let page = server.admin().await.list_time_slices(request).await.unwrap();
     let slices = page.into_inner().time_slices.into_iter();
     slices
-        .map(|slice| (harness::micros(&slice.interval.unwrap().start.unwrap()), slice.name))
+        .map(|slice| {
+            (
+                harness::micros(&slice.interval.unwrap().start.unwrap()),
+                slice.name,
+            )
+        })
         .collect()
 }
 
 fn place_of(id: &str, event: &wire::EventRecord, slices: &BTreeMap<i64, String>) -> Place {
     let time = harness::micros(event.event_time.as_ref().unwrap());
-    (slices.range(..=time).next_back().unwrap().1.clone(), id.to_owned())
+    (
+        slices.range(..=time).next_back().unwrap().1.clone(),
+        id.to_owned(),
+    )
 }
 
 /// The partitions that hold more than the threshold, with their bytes: ids, keys and values, and 27 bytes around each

@@ -95,7 +95,10 @@ fn a_split_that_was_killed_anywhere_ends_as_one_that_was_not() {
         assert!(server.stop().success());
         std::fs::remove_dir_all(data.parent().unwrap()).unwrap();
     }
-    println!("{killed} of {points} points died of it; all converged to the same plan, in {:.1?}", since.elapsed());
+    println!(
+        "{killed} of {points} points died of it; all converged to the same plan, in {:.1?}",
+        since.elapsed()
+    );
     assert!(killed * 2 > points, "most points have to be met");
 }
 
@@ -221,7 +224,10 @@ async fn completed(server: &Server) -> Result<admin::Split, tonic::Status> {
         {
             return Ok(split.clone());
         }
-        assert!(since.elapsed() < CONVERGES_WITHIN, "it does not converge: {found:?}");
+        assert!(
+            since.elapsed() < CONVERGES_WITHIN,
+            "it does not converge: {found:?}"
+        );
         // What was killed before it was stored is found by the next wide read.
         read(server).await?;
         tokio::time::sleep(Duration::from_millis(100)).await;

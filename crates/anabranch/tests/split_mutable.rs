@@ -140,7 +140,12 @@ async fn write(
 
 /// Walks the id from its newest event to its first, and the other way round: no event acked before a walk began is
 /// missing, and none is there twice.
-async fn read(mut client: Events, start: i64, stop: Arc<AtomicBool>, acked: Arc<AtomicI64>) -> (u64, u64, u64) {
+async fn read(
+    mut client: Events,
+    start: i64,
+    stop: Arc<AtomicBool>,
+    acked: Arc<AtomicI64>,
+) -> (u64, u64, u64) {
     let (mut walks, mut pages, mut through_targets) = (0, 0, 0);
     while !stop.load(Ordering::Relaxed) {
         let newest_first = walks % 2 == 0;
@@ -158,7 +163,11 @@ async fn read(mut client: Events, start: i64, stop: Arc<AtomicBool>, acked: Arc<
         }
         let mut seen: Vec<i64> = Vec::new();
         for page in 0.. {
-            let answer = client.read_event_records(request.clone()).await.unwrap().into_inner();
+            let answer = client
+                .read_event_records(request.clone())
+                .await
+                .unwrap()
+                .into_inner();
             pages += 1;
             through_targets += u64::from(answer.response_context[0].served_from() != ServedFrom::Original);
             for record in &answer.records {

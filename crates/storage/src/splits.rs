@@ -362,10 +362,7 @@ mod tests {
         splits.remove(&key, listed.version).await.unwrap();
         assert!(splits.list(&namespace, None, 10).await.unwrap().is_empty());
         assert!(!matches!(
-            splits
-                .step(&namespace, &moved, Step::Retry, NOW)
-                .await
-                .unwrap(),
+            splits.step(&namespace, &moved, Step::Retry, NOW).await.unwrap(),
             Moved::To(_)
         ));
     }

@@ -22,6 +22,8 @@ use crate::units::{counted, format_elapsed, format_size};
 
 /// How often the splits are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long the first detection is waited for: a small demo has nothing wide.
+const FIND_WITHIN: Duration = Duration::from_secs(10);
 /// How long healing is watched.
 const WATCH_FOR: Duration = Duration::from_secs(120);
 const WALK_PAGE: i32 = 1_000;
@@ -45,6 +47,9 @@ pub(super) async fn run(session: &Session, client: &Client) -> Result<(), Failur
         before.push(walk(session, client, id).await?);
     }
     let splits = watch(session, client, began).await?;
+    if splits.is_empty() {
+        return Ok(());
+    }
     let mut after = Vec::new();
     for id in wide_ids() {
         wait_for_targets(session, client, id).await?;
@@ -62,7 +67,10 @@ fn page_of(id: &str, page_size: i32) -> ReadEventRecordsRequest {
     }
 }
 
-async fn read(client: &Client, request: ReadEventRecordsRequest) -> Result<ReadEventRecordsResponse, Failure> {
+async fn read(
+    client: &Client,
+    request: ReadEventRecordsRequest,
+) -> Result<ReadEventRecordsResponse, Failure> {
     let answer = client.events.clone().read_event_records(request).await?;
     Ok(answer.into_inner())
 }
@@ -104,7 +112,13 @@ async fn watch(session: &Session, client: &Client, began: Duration) -> Result<Ve
             page_size: 1_000,
             ..ListSplitsRequest::default()
         };
-        let splits = client.admin.clone().list_splits(request).await?.into_inner().splits;
+        let splits = client
+            .admin
+            .clone()
+            .list_splits(request)
+            .await?
+            .into_inner()
+            .splits;
         for split in &splits {
             let name = name(split);
             let state = split.state();
@@ -122,7 +136,12 @@ async fn watch(session: &Session, client: &Client, began: Duration) -> Result<Ve
         if !splits.is_empty() && splits.iter().all(resting) {
             return Ok(splits);
         }
-        if session.clock.elapsed().saturating_sub(started) > WATCH_FOR {
+        let watched = session.clock.elapsed().saturating_sub(started);
+        if splits.is_empty() && watched > FIND_WITHIN {
+            print_line("  nothing is wide enough to be split (8 MiB a partition): use a larger --scale")?;
+            return Ok(splits);
+        }
+        if watched > WATCH_FOR {
             print_line("  (not all done yet: `anabranch split watch demo` shows how it goes on)")?;
             return Ok(splits);
         }
@@ -166,9 +185,18 @@ async fn wait_for_targets(session: &Session, client: &Client, id: &str) -> Resul
 
 fn report(splits: &[Split], before: &mut [Walk], after: &mut [Walk]) -> Result<(), Failure> {
     let mut rows = vec![
-        ["  READ FROM END TO END", "PAGES", "P50", "P99", "THROUGH TARGETS", "P50", "P99", "SAME EVENTS"]
-            .map(str::to_owned)
-            .to_vec(),
+        [
+            "  READ FROM END TO END",
+            "PAGES",
+            "P50",
+            "P99",
+            "THROUGH TARGETS",
+            "P50",
+            "P99",
+            "SAME EVENTS",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
     ];
     for ((id, before), after) in wide_ids().iter().zip(before).zip(after) {
         let same = before.events == after.events && before.digest == after.digest;

@@ -228,4 +228,3 @@ pub(crate) async fn read_back(
         .await;
     reads.iter().sum()
 }
-
