@@ -12,8 +12,8 @@ use anabranch_model::{NamespaceName, PartitionKey};
 use anabranch_runtime::Clock;
 use anabranch_split::Serving;
 use anabranch_storage::{SplitRecords, SplitSlot, StoreError};
-use moka::future::Cache;
 use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
 
 use super::SplitsSettings;
 
@@ -26,6 +26,8 @@ struct Looked {
     at: Duration,
 }
 
+/// Not the cache for futures: that one does its housekeeping by the machine's clock and waits in between, so that one
+/// seed would not replay.
 #[derive(Debug)]
 pub(super) struct RecordCache {
     records: SplitRecords,
@@ -57,7 +59,7 @@ impl RecordCache {
     ) -> Result<Option<Arc<Serving>>, StoreError> {
         let key = (namespace.clone(), partition.clone());
         let now = self.clock.elapsed();
-        if let Some(looked) = self.cache.get(&key).await
+        if let Some(looked) = self.cache.get(&key)
             && now.saturating_sub(looked.at) < self.ttl
         {
             return Ok(looked.serving);
@@ -71,18 +73,16 @@ impl RecordCache {
             serving: serving.clone(),
             at: now,
         };
-        self.cache.insert(key.clone(), looked).await;
+        self.cache.insert(key.clone(), looked);
         // What was read before somebody changed the record must not stay behind the change.
         if self.forgotten.load(Ordering::SeqCst) != forgotten {
-            self.cache.invalidate(&key).await;
+            self.cache.invalidate(&key);
         }
         Ok(serving)
     }
 
     pub(super) async fn forget(&self, namespace: &NamespaceName, partition: &PartitionKey) {
         self.forgotten.fetch_add(1, Ordering::SeqCst);
-        self.cache
-            .invalidate(&(namespace.clone(), partition.clone()))
-            .await;
+        self.cache.invalidate(&(namespace.clone(), partition.clone()));
     }
 }

@@ -1,6 +1,7 @@
 //! Shows wide partitions being found, split, proved and served, and says what that did and what it did not.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anabranch_proto::admin::v1::split::State;
@@ -42,11 +43,16 @@ pub(super) async fn run(session: &Session, client: &Client) -> Result<(), Failur
         "\nwide partitions: every id that is too wide is read once, from end to end. Nobody asks for a split;\nthe server notices:\n",
     )?;
     let began = session.clock.elapsed();
-    let mut before = Vec::new();
-    for id in wide_ids() {
-        before.push(walk(session, client, id).await?);
-    }
-    let splits = watch(session, client, began).await?;
+    let walked = AtomicBool::new(false);
+    let walks = async {
+        let mut walks = Vec::new();
+        for id in wide_ids() {
+            walks.push(walk(session, client, id).await?);
+        }
+        walked.store(true, Ordering::Relaxed);
+        Ok(walks)
+    };
+    let (mut before, splits) = tokio::try_join!(walks, watch(session, client, began, &walked))?;
     if splits.is_empty() {
         return Ok(());
     }
@@ -102,10 +108,15 @@ async fn walk(session: &Session, client: &Client, id: &str) -> Result<Walk, Fail
     }
 }
 
-/// Says every change of a split until all of them rest.
-async fn watch(session: &Session, client: &Client, began: Duration) -> Result<Vec<Split>, Failure> {
+/// Says every change of a split until the ids are walked and all splits rest.
+async fn watch(
+    session: &Session,
+    client: &Client,
+    began: Duration,
+    walked: &AtomicBool,
+) -> Result<Vec<Split>, Failure> {
     let mut known: BTreeMap<String, State> = BTreeMap::new();
-    let started = session.clock.elapsed();
+    let mut started = session.clock.elapsed();
     loop {
         let request = ListSplitsRequest {
             namespace: NAMESPACE.to_owned(),
@@ -133,7 +144,9 @@ async fn watch(session: &Session, client: &Client, began: Duration) -> Result<Ve
                 State::Completed | State::NotWorthIt | State::Quarantined | State::Parked
             )
         };
-        if !splits.is_empty() && splits.iter().all(resting) {
+        if !walked.load(Ordering::Relaxed) {
+            started = session.clock.elapsed();
+        } else if !splits.is_empty() && splits.iter().all(resting) {
             return Ok(splits);
         }
         let watched = session.clock.elapsed().saturating_sub(started);

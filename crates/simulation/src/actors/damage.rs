@@ -82,7 +82,7 @@ async fn take_out(world: &World, dice: &Dice, target: &PartitionKey, served: boo
         // The table was there a moment ago, and nothing else runs in between.
         let _ = store.append(vec![part]).await;
     }
-    world.trace.note("damage", "takes", gone as u64, || {
+    world.trace.note("damage", "takes", gone, || {
         format!("an event out of {target}, served {served}")
     });
     world.counts().damaged += 1;
