@@ -238,12 +238,18 @@ async fn completed(server: &Server) -> Result<admin::Split, tonic::Status> {
 async fn script(server: &Server) -> Result<(), tonic::Status> {
     read(server).await?;
     let split = completed(server).await?;
+    let mut client = server.admin().await;
     let request = admin::InvalidateSplitRequest {
         namespace: NAMESPACE.to_owned(),
-        partition: split.partition,
+        partition: split.partition.clone(),
     };
-    server.admin().await.invalidate_split(request).await?;
-    read(server).await?;
+    client.invalidate_split(request).await?;
+    let request = admin::PlanSplitRequest {
+        namespace: NAMESPACE.to_owned(),
+        partition: split.partition,
+        dry_run: false,
+    };
+    client.plan_split(request).await?;
     completed(server).await.map(drop)
 }
 
