@@ -7,7 +7,10 @@
 //! ```
 //!
 //! - R2: every event is in exactly one segment: targets hold all events before the boundary, the tail none of them.
-//! - A target that was read from end to end holds as many rows and bytes as were proved, or the read is given up.
+//! - R3: a target that was read from end to end holds as many rows and bytes as were proved, one that was read to an end
+//!   of its own ends with the event that it was proved to end with, and one that seems to hold nothing is looked at
+//!   again: or the read is given up. What is missing in the middle of a target that is only read in parts is not seen
+//!   here; `COMPARE` sees it.
 
 use std::collections::VecDeque;
 use std::ops::Bound;
@@ -21,14 +24,15 @@ use super::partition_stream::Ask;
 use crate::split::OriginalReason;
 
 /// What a target has to hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Expected {
     /// That is served: it may have kept targets of earlier ones.
     pub(super) generation: u32,
     rows: u64,
     bytes: u64,
-    /// Whether the scan covers all of it.
-    whole: bool,
+    /// What the scan meets first and last, where it reaches these ends of the target.
+    first: Option<EventKey>,
+    last: Option<EventKey>,
 }
 
 #[derive(Debug)]
@@ -40,6 +44,8 @@ pub(super) struct Segment {
     expected: Option<Expected>,
     /// Rows and bytes of rows that were seen.
     seen: (u64, u64),
+    /// The last event that was seen.
+    last_seen: Option<EventKey>,
     events: Vec<Event>,
     exhausted: bool,
     bytes_read: u64,
@@ -53,6 +59,7 @@ impl Segment {
             scan,
             expected: None,
             seen: (0, 0),
+            last_seen: None,
             events: Vec::new(),
             exhausted: false,
             bytes_read: 0,
@@ -76,13 +83,20 @@ impl Segment {
             },
             interval: *interval,
         };
+        let reached = |key: &EventKey| scan.bounds.contains(key).then(|| key.clone());
+        let (oldest, newest) = (reached(&target.oldest), reached(&target.newest));
+        let (first, last) = match scan.direction {
+            Direction::Ascending => (oldest, newest),
+            Direction::Descending => (newest, oldest),
+        };
         Self {
             original: scan.partition.clone(),
             expected: Some(Expected {
                 generation,
                 rows: target.checksum.rows,
                 bytes: target.checksum.bytes,
-                whole: scan.bounds.contains(&target.oldest) && scan.bounds.contains(&target.newest),
+                first,
+                last,
             }),
             ..Self::original(ScanRequest {
                 table: TableName {
@@ -125,7 +139,7 @@ impl Segment {
         if self.exhausted {
             return ask.less(fetched, 0);
         }
-        let expected = self.expected?;
+        let expected = self.expected.as_ref()?;
         let left = |of: u64, seen: u64| usize::try_from(of.saturating_sub(seen)).unwrap_or(usize::MAX);
         let (rows, bytes) = self.seen;
         // An event has at least one row.
@@ -158,36 +172,70 @@ impl Segment {
             ScanEnd::More { after } => self.resume_after(after),
         }
         self.events = page.events;
-        self.check(fetch)
+        self.check(fetch)?;
+        if self.exhausted && self.last_seen.is_none() && self.expected.is_some() {
+            self.check_that_it_holds_anything(fetch).await?;
+        }
+        Ok(())
+    }
+
+    /// The bounds may lie between two events of a target; but then it has others.
+    async fn check_that_it_holds_anything(&self, fetch: &Fetch) -> Result<(), StoreError> {
+        let any = ScanRequest {
+            bounds: EventBounds::of_interval(TimeInterval::ALL),
+            events_max: 1,
+            bytes_max: 1,
+            ..self.scan.clone()
+        };
+        let page = fetch.scan_target(&any).await?;
+        if page.events.is_empty() && page.end == ScanEnd::Exhausted {
+            return Err(self.short(fetch));
+        }
+        Ok(())
     }
 
     /// Whether what was seen of a target can be what was proved.
     fn check(&mut self, fetch: &Fetch) -> Result<(), StoreError> {
-        let Some(expected) = self.expected else {
+        let Some(expected) = &self.expected else {
             return Ok(());
         };
         let id = &self.original.time_series_id;
+        let begins = self.last_seen.is_none();
         for event in &self.events {
             for item in &event.items {
                 self.seen.0 += 1;
                 self.seen.1 += anabranch_split::checksum::row_bytes(id, &event.key, item);
             }
         }
+        if let Some(event) = self.events.last() {
+            self.last_seen = Some(event.key.clone());
+        }
+        let is = |due: &Option<EventKey>, found: Option<&EventKey>| {
+            due.as_ref().is_none_or(|due| found == Some(due))
+        };
         let (rows, bytes) = self.seen;
         let more = rows > expected.rows || bytes > expected.bytes;
-        let fewer = expected.whole && self.exhausted && (rows < expected.rows || bytes < expected.bytes);
-        if !more && !fewer {
-            return Ok(());
+        let whole = expected.first.is_some() && expected.last.is_some();
+        let fewer = whole && self.exhausted && (rows < expected.rows || bytes < expected.bytes);
+        let first = self.events.first().map(|event| &event.key);
+        let begins_late = begins && first.is_some() && !is(&expected.first, first);
+        let ends_early = self.exhausted && !is(&expected.last, self.last_seen.as_ref());
+        if more || fewer || begins_late || ends_early {
+            return Err(self.short(fetch));
         }
+        Ok(())
+    }
+
+    fn short(&self, fetch: &Fetch) -> StoreError {
         let reason = OriginalReason::TargetShort;
         fetch.diversion().trouble(&self.original, reason, true);
-        Err(StoreError::Corrupt {
+        let (rows, bytes) = self.seen;
+        StoreError::Corrupt {
             what: format!("{} {}", self.scan.table, self.scan.partition),
             reason: format!(
-                "{rows} rows of {bytes} bytes instead of {} of {}",
-                expected.rows, expected.bytes
+                "a read of it saw {rows} rows of {bytes} bytes, which can not be what was proved"
             ),
-        })
+        }
     }
 
     fn resume_after(&mut self, key: EventKey) {
