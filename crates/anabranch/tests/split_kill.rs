@@ -24,8 +24,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anabranch_proto::admin::v1 as admin;
+use anabranch_proto::admin::v1::admin_service_client::AdminServiceClient;
 use anabranch_proto::timeseries::v1 as wire;
 use harness::{Server, Started};
+use tonic::transport::{Channel, Endpoint};
 
 const NAMESPACE: &str = "points";
 const ID: &str = "wide";
@@ -190,7 +192,7 @@ async fn read(server: &Server) -> Result<i64, tonic::Status> {
         latency_slo: Some(harness::duration(60)),
         ..wire::ReadEventRecordsRequest::default()
     };
-    let records = harness::walk(&mut server.events().await, request).await?;
+    let records = harness::walk(&mut harness::events(connect(server).await?), request).await?;
     for (at, record) in (0..EVENTS).rev().zip(&records) {
         assert_eq!(record.event_id, format!("{at:05}"));
         assert_eq!(record.event_time, Some(time(at)));
@@ -198,8 +200,15 @@ async fn read(server: &Server) -> Result<i64, tonic::Status> {
     Ok(i64::try_from(records.len()).unwrap())
 }
 
+/// A server that is killed may be gone before anybody talks to it.
+async fn connect(server: &Server) -> Result<Channel, tonic::Status> {
+    let endpoint = Endpoint::from_shared(server.url()).unwrap();
+    let channel = endpoint.connect().await;
+    channel.map_err(|error| tonic::Status::unavailable(error.to_string()))
+}
+
 async fn split(server: &Server) -> Result<Option<admin::Split>, tonic::Status> {
-    let mut client = server.admin().await;
+    let mut client = AdminServiceClient::new(connect(server).await?);
     let list = admin::ListSplitsRequest {
         namespace: NAMESPACE.to_owned(),
         ..admin::ListSplitsRequest::default()
@@ -238,7 +247,7 @@ async fn completed(server: &Server) -> Result<admin::Split, tonic::Status> {
 async fn script(server: &Server) -> Result<(), tonic::Status> {
     read(server).await?;
     let split = completed(server).await?;
-    let mut client = server.admin().await;
+    let mut client = AdminServiceClient::new(connect(server).await?);
     let request = admin::InvalidateSplitRequest {
         namespace: NAMESPACE.to_owned(),
         partition: split.partition.clone(),

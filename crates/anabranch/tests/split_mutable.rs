@@ -83,7 +83,9 @@ fn a_growing_partition_is_split_behind_its_writers() {
             ms(writes.max()),
             boundaries.len()
         );
-        assert!(boundaries.len() >= 2, "the boundary has to move: {boundaries:?}");
+        // A partition is detected again once a minute, so a short run sees one generation.
+        let least = if seconds >= 180 { 2 } else { 1 };
+        assert!(boundaries.len() >= least, "the boundary has to move: {boundaries:?}");
         let times: Vec<i64> = boundaries.iter().map(|(_, time)| harness::micros(time)).collect();
         assert!(times.windows(2).all(|pair| pair[0] <= pair[1]), "{boundaries:?}");
         assert!(through_targets > 0);

@@ -50,6 +50,7 @@ pub(super) fn start(
     let settings = PlannerSettings {
         sole_owner: true,
         sweep_interval: SWEEP_INTERVAL,
+        park_interval: PARK_INTERVAL,
         ..PlannerSettings::default()
     };
     let planner = Planner::new(parts, randomness, PlannerMetrics::new(metrics), settings);
@@ -74,6 +75,9 @@ pub(super) fn start(
 
 /// Markers are cheap to look at in the own store.
 const SWEEP_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// A growing partition is looked at again soon: what has become immutable of it meanwhile is cheap to know here.
+const PARK_INTERVAL: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Freezes through the keeper of this process.
 #[derive(Debug)]
