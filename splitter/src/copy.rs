@@ -50,13 +50,13 @@ impl Splitting {
     ) -> Result<bool, StoreError> {
         let lease = Lease { owner: self.owner };
         let claim = Step::Split { lease };
+        let elapsed = self.parts.clock.elapsed();
         let Moved::To(claimed) = self.splits.step(namespace, stored, claim, self.now()).await? else {
             self.metrics.claim_lost(namespace);
             return Ok(false);
         };
         self.metrics.claim(namespace);
         let partition = claimed.record.partition.clone();
-        let elapsed = self.parts.clock.elapsed();
         let mut copier = Copier {
             splitting: self,
             namespace,
@@ -109,6 +109,7 @@ struct Copier<'a> {
     /// The record as this splitter left it last.
     held: StoredSplit,
     pace: Pace,
+    /// When its last step was sent off: from then on nobody else has moved it, or that step had failed.
     stored_at: Duration,
 }
 
@@ -205,7 +206,8 @@ impl Copier<'_> {
             for event in &page.events {
                 rows.add_event(&original.time_series_id, event);
             }
-            self.append(&target.partition(&original), page.events).await?;
+            self.append(&target.partition(&original), page.events, &copied)
+                .await?;
             splitting.metrics.written(self.namespace, rows.bytes);
             copied.checksum_rows += rows.rows;
             copied.bytes += rows.bytes;
@@ -223,7 +225,12 @@ impl Copier<'_> {
     }
 
     /// Appends to one target, a batch at a time.
-    async fn append(&self, target: &PartitionKey, events: Vec<Event>) -> Result<(), Stop> {
+    async fn append(
+        &mut self,
+        target: &PartitionKey,
+        events: Vec<Event>,
+        copied: &Copied,
+    ) -> Result<(), Stop> {
         let splitting = self.splitting;
         let mut events = events.into_iter().peekable();
         while events.peek().is_some() {
@@ -234,6 +241,7 @@ impl Copier<'_> {
                 bytes += event.content_bytes();
                 batch.push(event);
             }
+            self.hold(copied).await?;
             let part = PartitionAppend {
                 table: wide_table(self.namespace, target),
                 partition: target.clone(),
@@ -297,6 +305,16 @@ impl Copier<'_> {
         }
     }
 
+    /// Makes sure that it is still this splitter's turn. One that slept for longer than its lease may have been
+    /// overtaken, and its targets removed: what it wrote now nobody would ever remove.
+    async fn hold(&mut self, copied: &Copied) -> Result<(), Stop> {
+        let (clock, lease) = (&self.splitting.parts.clock, self.splitting.settings.lease);
+        while clock.elapsed().saturating_sub(self.stored_at) >= lease {
+            self.checkpoint(copied).await?;
+        }
+        Ok(())
+    }
+
     async fn checkpoint(&mut self, copied: &Copied) -> Result<(), Stop> {
         let (fence, copied) = (self.held.record.fence, copied.clone());
         self.step(Step::Copied { fence, copied }).await?;
@@ -314,6 +332,7 @@ impl Copier<'_> {
 
     async fn step(&mut self, step: Step) -> Result<(), Stop> {
         let splitting = self.splitting;
+        let sent_at = splitting.parts.clock.elapsed();
         let moved = splitting
             .splits
             .step(self.namespace, &self.held, step, splitting.now());
@@ -326,7 +345,7 @@ impl Copier<'_> {
                 return Err(Stop::Overtaken);
             }
         }
-        self.stored_at = splitting.parts.clock.elapsed();
+        self.stored_at = sent_at;
         Ok(())
     }
 }

@@ -20,7 +20,7 @@ pub struct SplitterSettings {
     /// Content of the events that are appended at once.
     pub batch_bytes: usize,
     /// How long targets that are not served any more are kept: every filter, cache and running request must have let
-    /// go of them.
+    /// go of them, and every splitter that was overtaken: it writes for as long as its lease and the longest append.
     pub retire_after: Duration,
     /// What is done about failures.
     pub retry: RetryPolicy,
