@@ -166,13 +166,19 @@ impl Namespaces {
         }
     }
 
-    /// The same with its age, for a request that reads events.
+    /// The same with its age, for a request that reads events. One that is older than the settings' lifetime, because
+    /// this process slept or the store did not answer, is read again first: other servers may have made slices since.
+    /// When it can not be read the old one has to do, and the answer says so.
     ///
     /// # Errors
     /// `NAMESPACE_NOT_FOUND` with the nearest names.
     pub async fn view_for_read(&self, name: &NamespaceName) -> Result<ReadView, ServiceError> {
         let cached = match self.0.cache.get(name).filter(is_served) {
-            Some(cached) => cached,
+            Some(cached) if self.is_fresh(cached.read_at) => cached,
+            Some(old) => match self.read_again(name).await {
+                Err(error) if error.reason == Reason::NamespaceNotFound => return Err(error),
+                read => read.unwrap_or(old),
+            },
             None => self.read_again(name).await?,
         };
         let fresh_until = cached.read_at.saturating_add(self.0.settings.settings_lifetime);

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use anabranch_model::NamespaceSettings;
+use anabranch_model::{EventTime, NamespaceSettings};
 
 use crate::errors::{Reason, ServiceError};
 use crate::settings::ServerSettings;
-use crate::testing::{NOON, Server, name};
+use crate::testing::{NOON, Server, WEEK, event, name};
+use crate::write::WriteRequest;
 
 fn with_buckets(
     event_buckets: u32,
@@ -134,4 +135,26 @@ async fn an_update_that_changes_nothing_stores_nothing() {
         .unwrap();
     assert_eq!(after, before);
     assert!(server.faults.take_log().is_empty());
+}
+
+#[tokio::test]
+async fn a_server_that_slept_looks_for_new_slices_before_it_reads() {
+    let server = Server::start().await;
+    let any_time = NamespaceSettings {
+        accept_limit: Duration::ZERO,
+        ..NamespaceSettings::default()
+    };
+    server.create(any_time).await;
+    let slept = Server::over(server.faults.clone(), NOON, ServerSettings::default()).await;
+    let long_ago = EventTime::from_micros(NOON - 9 * WEEK * 1_000_000);
+    let request = WriteRequest {
+        namespace: server.ns(),
+        events: vec![event("a", long_ago, "e", "x")],
+        deadline: None,
+    };
+    server.core.writer.write_sync(request).await.unwrap();
+    // Past the settings' lifetime, and nothing of it has run since.
+    slept.clock.advance(Duration::from_secs(11));
+    let view = slept.core.namespaces.view_for_read(&server.ns()).await.unwrap();
+    assert!(view.slice_of(long_ago).is_some());
 }

@@ -349,6 +349,11 @@ impl Reader {
         context.partitions_read = fetch.partitions_read();
         context.bytes_read = fetch.bytes_read();
         fetch.diversion().describe(context);
+        if !fetch.diversion().view().is_fresh(&*self.clock) {
+            let warning = "settings are old and could not be read again: events of time slices that were made since \
+                           may be missing";
+            context.warnings.push(warning.to_owned());
+        }
         context.warnings.extend(fetch.take_warnings());
         context.time_taken = self.clock.elapsed().saturating_sub(arrived);
         if let Some(healing) = &self.healing {
