@@ -13,6 +13,10 @@ check:
 test:
     ./dev/test
 
+# One world of the simulation and everything that happens in it (`just sim 814`), or many (`just sim --seeds 10000`).
+sim *ARGS:
+    cargo run -p anabranch-simulation -- {{ARGS}}
+
 # Loads real-looking data, reads it, and leaves a server running.
 demo:
     cargo run --release -- demo

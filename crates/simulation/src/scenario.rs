@@ -123,7 +123,7 @@ impl Scenario {
             server,
             planner: planner_settings(checkpoint_bytes),
             splitter: splitter_settings(server.slices.settle, checkpoint_bytes),
-            failing: *dice.pick(&[0, 5, 20]).unwrap_or(&5),
+            failing: *dice.pick(&[1, 5, 20]).unwrap_or(&5),
             skew,
             chaos: dice.chance(700),
             damage: dice.chance(150),

@@ -24,7 +24,7 @@ use anabranch_split::SplitRecord;
 use anabranch_storage::memory::MemoryStore;
 use anabranch_storage::{
     AppendFailure, CasOutcome, EventStore, PartitionAppend, RecordKey, RecordPrefix, RecordStore, ScanPage,
-    ScanRequest, StoreError, TableName, VersionedRecord,
+    ScanRequest, StoreError, TableKind, TableName, VersionedRecord,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -42,18 +42,21 @@ pub(crate) struct Disk {
     pub(crate) failing: AtomicU32,
     /// No append is applied later than this after it was asked for.
     pub(crate) write_max: Duration,
+    /// Processes fall asleep in the middle of a call, once in a while.
+    sleepy: bool,
     /// Appends that nobody waits for any more.
     pub(crate) late: Tasks,
     slices_made: Mutex<BTreeMap<SliceName, Duration>>,
 }
 
 impl Disk {
-    pub(crate) fn new(trace: Trace, write_max: Duration) -> Self {
+    pub(crate) fn new(trace: Trace, write_max: Duration, sleepy: bool) -> Self {
         Self {
             memory: Arc::new(MemoryStore::new()),
             trace,
             failing: AtomicU32::new(0),
             write_max,
+            sleepy,
             late: Tasks::new(),
             slices_made: Mutex::default(),
         }
@@ -77,6 +80,12 @@ pub(crate) struct FaultyStore {
     clock: Arc<SimClock>,
     dice: Dice,
 }
+
+/// Of so many reading calls, one puts its process to sleep.
+const SLEEPLESS: u64 = 700;
+
+/// What is more dangerous to sleep over than anything else: targets may be gone afterwards.
+const SCAN_TARGET: &str = "scan target";
 
 /// What becomes of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +127,28 @@ impl FaultyStore {
         }
     }
 
+    /// The process stops right here, before it can see an answer.
+    fn fall_asleep(&self, op: &'static str) {
+        // Only while the store has its faults: at the end everything is awake.
+        let may = self.disk.sleepy && self.disk.failing.load(Ordering::Relaxed) > 0;
+        let sleepless = if op == SCAN_TARGET {
+            SLEEPLESS / 10
+        } else {
+            SLEEPLESS
+        };
+        if may && self.dice.below(sleepless) == 0 {
+            let length = self
+                .dice
+                .duration(Duration::from_secs(1), Duration::from_secs(1_200));
+            self.disk
+                .trace
+                .note(&self.who, "falls asleep", length.as_secs(), || {
+                    format!("for {length:?}")
+                });
+            self.clock.pause(length);
+        }
+    }
+
     fn failing(&self) -> bool {
         self.dice.chance(self.disk.failing.load(Ordering::Relaxed))
     }
@@ -142,10 +173,15 @@ impl FaultyStore {
     ) -> Result<T, StoreError> {
         self.clock.wake().await;
         self.delay().await;
+        self.fall_asleep(op);
         if self.failing() {
             self.disk.trace.note(&self.who, op, 0, || "fails".to_owned());
             self.clock.wake().await;
             return Err(unavailable(op));
+        }
+        // It reads what there is before the sleep, or after it.
+        if self.dice.chance(500) {
+            self.clock.wake().await;
         }
         let answer = call.await;
         match &answer {
@@ -317,7 +353,11 @@ impl EventStore for FaultyStore {
 
     async fn scan(&self, request: &ScanRequest) -> Result<ScanPage, StoreError> {
         let told = self.disk.trace.told();
-        self.read("scan", self.disk.memory.scan(request), |page| {
+        let op = match request.table.kind {
+            TableKind::Data => "scan",
+            TableKind::Wide => SCAN_TARGET,
+        };
+        self.read(op, self.disk.memory.scan(request), |page| {
             let words = match told {
                 true => format!(
                     "{} {} found {}",

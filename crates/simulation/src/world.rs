@@ -47,7 +47,11 @@ impl World {
         begun: (Instant, i64),
     ) -> Self {
         let trace = Trace::new(begun.0, told);
-        let disk = Arc::new(Disk::new(trace.clone(), crate::scenario::REQUEST_MAX));
+        let disk = Arc::new(Disk::new(
+            trace.clone(),
+            crate::scenario::REQUEST_MAX,
+            scenario.chaos,
+        ));
         let kinds = [
             (Role::Server, "server", scenario.servers),
             (Role::Planner, "planner", scenario.planners),
@@ -164,11 +168,15 @@ impl World {
     {
         let running = server.running()?;
         let core = running.core?;
-        running
-            .tasks
-            .spawn("request", request(core, running.clock))
-            .await
-            .ok()
+        let (clock, request) = (running.clock.clone(), request(core, running.clock));
+        let asked = async move {
+            clock.wake().await;
+            let answer = request.await;
+            // A process that sleeps does not answer either.
+            clock.wake().await;
+            answer
+        };
+        running.tasks.spawn("request", asked).await.ok()
     }
 
     /// True when an acked event must be found by everyone: its slice has been there for so long that no server can

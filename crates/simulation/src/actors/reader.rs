@@ -81,6 +81,8 @@ struct Walk<'a> {
     due: BTreeSet<(TimeSeriesId, EventKey)>,
     found: BTreeSet<(TimeSeriesId, EventKey)>,
     last: Option<EventKey>,
+    /// A page said that events may be missing.
+    warned: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -101,6 +103,7 @@ impl<'a> Walk<'a> {
             direction,
             found: BTreeSet::new(),
             last: None,
+            warned: false,
         }
     }
 
@@ -225,6 +228,11 @@ impl<'a> Walk<'a> {
             );
             counts.pages_diverted += u64::from(diverted);
         }
+        self.warned |= page
+            .context
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("settings are old"));
         page.records.iter().all(|record| self.take_record(record))
     }
 
@@ -274,7 +282,7 @@ impl<'a> Walk<'a> {
             .difference(&self.found)
             .filter(|(_, key)| !self.world.scenario.may_be_closed(key.time, now))
             .collect();
-        if let Some((id, key)) = missing.first() {
+        if let Some((id, key)) = missing.first().filter(|_| !self.warned) {
             let count = missing.len();
             self.wrong(&format!(
                 "{count} acked events are missing; the first is {} {} of {id}",
