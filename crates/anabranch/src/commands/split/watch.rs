@@ -134,10 +134,14 @@ mod tests {
         let told = changes(&mut seen, &second);
         assert_eq!(told.len(), 1);
         assert!(told[0].contains("\"PLANNED\""), "{}", told[0]);
-        let told = changes(&mut seen, &second[..1]);
+        // An object's keys have no order: which one they are printed in depends on how serde_json was built.
+        let told: Vec<serde_json::Value> = changes(&mut seen, &second[..1])
+            .iter()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
         assert_eq!(
             told,
-            [r#"{"partition":{"timeSlice":"20260101","timeSeriesId":"b"},"removed":true}"#]
+            [json!({"partition": {"timeSlice": "20260101", "timeSeriesId": "b"}, "removed": true})]
         );
     }
 }
