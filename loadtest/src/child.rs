@@ -78,6 +78,14 @@ impl Service {
         Ok(service)
     }
 
+    /// Starts the server of a run on a data folder of its own.
+    pub(crate) async fn server(program: &Path, scratch: &Scratch) -> Result<Self> {
+        let serve = ["serve", "--listen", "127.0.0.1:0", "--data-dir"];
+        let mut args: Vec<String> = serve.map(str::to_owned).to_vec();
+        args.push(scratch.0.join("data").display().to_string());
+        Self::start(program, &args, &scratch.0.join("server.log"), 1).await
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -79,11 +79,7 @@ impl<'a> Bench<'a> {
         say: &'a (dyn Fn(&str) + Send + Sync),
     ) -> Result<Self> {
         say("starting the server and the null service");
-        let data_dir = scratch.0.join("data");
-        let serve = ["serve", "--listen", "127.0.0.1:0", "--data-dir"];
-        let mut args: Vec<String> = serve.map(str::to_owned).to_vec();
-        args.push(data_dir.display().to_string());
-        let server = Service::start(&options.server, &args, &scratch.0.join("server.log"), 1).await?;
+        let server = Service::server(&options.server, scratch).await?;
         let (program, args) = &options.null;
         let null = Service::start(program, args, &scratch.0.join("null.log"), 2).await?;
         client::create_namespace(&server.url).await?;

@@ -90,10 +90,7 @@ async fn measure(
     let raw = raw(options, scratch, &wide).await?;
 
     say("starting the server, loading both ids");
-    let serve = ["serve", "--listen", "127.0.0.1:0", "--data-dir"];
-    let mut args: Vec<String> = serve.map(str::to_owned).to_vec();
-    args.push(scratch.0.join("data").display().to_string());
-    let server = Service::start(&options.server, &args, &scratch.0.join("server.log"), 1).await?;
+    let server = Service::server(&options.server, scratch).await?;
     let mut admin = AdminServiceClient::new(client::channel(&server.url).await?);
     create_namespace(&mut admin, options.wide_mb).await?;
     let mut client = client::connect(&server.url).await?;

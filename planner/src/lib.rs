@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use anabranch_bus::{BusError, DetectionBus};
 use anabranch_catalog::{Ground, LoadedNamespace, SplitWatch, ground, load, names};
-use anabranch_model::{EventTime, NamespaceName, PartitionKey, SliceName};
+use anabranch_model::{EventTime, NamespaceName, PartitionKey};
 use anabranch_runtime::{Clock, Foreground, Randomness, error_chain};
 use anabranch_split::{LeaseWatch, SplitReason, SplitState, Step};
 use anabranch_storage::{EventStore, Moved, RecordStore, SplitRecords, StoreError, StoredSplit};
@@ -220,14 +220,9 @@ async fn sweep(planning: &Planning, sweeping: &mut Sweeping) -> Result<Progress,
         }
         sweeping.loaded.insert(name.clone(), namespace);
     }
-    if let Some(since) = sweeping.watch.stalled_since() {
-        let micros = planning.now().micros().saturating_sub(since.micros());
-        planning
-            .metrics
-            .stalled(micros / anabranch_model::time::MICROS_PER_SECOND);
-    } else {
-        planning.metrics.stalled(0);
-    }
+    planning
+        .metrics
+        .stalled(sweeping.watch.stalled_seconds(planning.now()));
     Ok(progress)
 }
 
@@ -237,11 +232,7 @@ async fn needed(
     sweeping: &mut Sweeping,
     namespace: &LoadedNamespace,
 ) -> Result<Vec<(StoredSplit, Need)>, StoreError> {
-    let slices = namespace.slices.iter();
-    let grounds: BTreeMap<SliceName, Ground> = slices
-        .filter_map(|slice| Ground::of(&namespace.record, &slice.record))
-        .map(|ground| (ground.slice.name.clone(), ground))
-        .collect();
+    let grounds = Ground::of_slices(namespace);
     let (now, elapsed) = (planning.now(), planning.parts.clock.elapsed());
     let Sweeping { watch, leases, .. } = sweeping;
     let needs = |stored: &StoredSplit| need(&stored.record, grounds.get(&stored.record.partition.slice), now);
@@ -295,10 +286,8 @@ impl Planning {
         loop {
             match Box::pin(self.intake()).await {
                 Ok(0) => {}
-                Ok(_) => {
-                    self.recorded.notify_one();
-                    // There may be more than was asked for, but what others hold up comes again at once too.
-                }
+                // There may be more than was asked for, but what others hold up comes again at once too.
+                Ok(_) => self.recorded.notify_one(),
                 Err(error) => self.round_failed(&error),
             }
             tokio::select! {

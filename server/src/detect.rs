@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anabranch_bus::{Detection, DetectionBus};
-use anabranch_catalog::NamespaceView;
+use anabranch_catalog::{NamespaceView, justified};
 use anabranch_model::namespace::Rollout;
 use anabranch_model::{EventTime, PartitionKey};
 use anabranch_runtime::telemetry::Metrics;
@@ -28,9 +28,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use self::suppress::Suppressed;
-
-/// How far the clocks of servers may be apart when it is guessed whether a partition may still change.
-const SKEW_MARGIN: Duration = Duration::from_secs(5);
 
 /// How detections are published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,16 +185,11 @@ impl Inner {
 
 /// Whether no write may reach the partition any more, as far as this server can tell.
 fn immutable(view: &NamespaceView, partition: &PartitionKey, now: EventTime) -> bool {
-    let Some(slice) = view.slices.iter().find(|slice| slice.name == partition.slice) else {
+    let Some(slice) = view.slice_named(&partition.slice) else {
         return false;
     };
     let end = slice.bucket_interval(partition.time_bucket).end;
-    let limit = view.settings.accept_limit;
-    // Zero accepts any time.
-    let too_old = (!limit.is_zero()).then(|| now.saturating_sub(limit).saturating_sub(SKEW_MARGIN));
-    view.sealed_before
-        .max(too_old)
-        .is_some_and(|before| end <= before)
+    justified(&view.settings, view.sealed_before, now).is_some_and(|before| end <= before)
 }
 
 impl Counted {

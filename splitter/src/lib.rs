@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use anabranch_catalog::{Ground, LoadedNamespace, Look, SplitWatch, Wake, ground, load, names};
 use anabranch_model::namespace::Rollout;
-use anabranch_model::{EventTime, NamespaceName, PartitionKey, SliceName, WideTable};
+use anabranch_model::{EventTime, NamespaceName, PartitionKey, WideTable};
 use anabranch_runtime::{Clock, Foreground, Randomness, error_chain};
 use anabranch_split::{LeaseWatch, SplitRecord, SplitState};
 use anabranch_storage::{EventStore, RecordStore, SplitRecords, StoreError, StoredSplit};
@@ -177,11 +177,9 @@ async fn sweep(splitting: &Splitting, sweeping: &mut Sweeping) -> Result<Progres
         sweeping.loaded.insert(name.clone(), namespace);
     }
     splitting.metrics.waiting(progress.waiting);
-    let stalled = sweeping.watch.stalled_since().map_or(0, |since| {
-        let micros = splitting.now().micros().saturating_sub(since.micros());
-        micros / anabranch_model::time::MICROS_PER_SECOND
-    });
-    splitting.metrics.stalled(stalled);
+    splitting
+        .metrics
+        .stalled(sweeping.watch.stalled_seconds(splitting.now()));
     Ok(progress)
 }
 
@@ -227,11 +225,7 @@ async fn needed(
     namespace: &LoadedNamespace,
     waiting: &mut usize,
 ) -> Result<Vec<(StoredSplit, Need)>, StoreError> {
-    let slices = namespace.slices.iter();
-    let grounds: BTreeMap<SliceName, Ground> = slices
-        .filter_map(|slice| Ground::of(&namespace.record, &slice.record))
-        .map(|ground| (ground.slice.name.clone(), ground))
-        .collect();
+    let grounds = Ground::of_slices(namespace);
     let (now, elapsed) = (splitting.now(), splitting.parts.clock.elapsed());
     let Sweeping {
         watch,

@@ -36,7 +36,7 @@ pub(crate) use config::load as load_settings;
 pub(crate) use explain::line as explain_line;
 pub(crate) use pages::quote;
 pub(crate) use serve::{start, start_logs};
-pub(crate) use split::parse_state;
+pub(crate) use split::{parse_state, partition_text};
 
 /// What every command is given.
 #[derive(Debug)]

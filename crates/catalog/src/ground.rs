@@ -3,12 +3,15 @@
 //! - S4: what was made of a slice is worth something only as long as its basis is the slice's, and only for what is
 //!   frozen. Whoever is about to store such a thing looks here right before.
 
+use std::collections::BTreeMap;
+
 use anabranch_model::{EventTime, NamespaceName, NamespaceSettings, SliceName, SliceState, TimeSlice};
 use anabranch_split::{Basis, SplitReason};
 use anabranch_storage::{RecordStore, StoreError};
 
 use crate::change::{read_namespace, read_slice};
 use crate::freeze::justified;
+use crate::load::LoadedNamespace;
 use crate::stored::{NamespaceRecord, SliceRecord};
 
 /// An open slice and what its namespace says.
@@ -40,6 +43,15 @@ impl Ground {
                 epoch: slice.slice.epoch,
             },
         })
+    }
+
+    /// The grounds of a namespace's slices, of those that have one.
+    pub fn of_slices(namespace: &LoadedNamespace) -> BTreeMap<SliceName, Self> {
+        let slices = namespace.slices.iter();
+        slices
+            .filter_map(|slice| Self::of(&namespace.record, &slice.record))
+            .map(|ground| (ground.slice.name.clone(), ground))
+            .collect()
     }
 
     /// The time before which every event is refused, and so could be frozen.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anabranch_model::{
-    Direction, EventTime, NamespaceName, NamespaceSettings, SliceState, TimeInterval, TimeSeriesId, TimeSlice,
+    Direction, EventTime, NamespaceName, NamespaceSettings, SliceName, SliceState, TimeInterval,
+    TimeSeriesId, TimeSlice,
 };
 
 /// Why an id is refused.
@@ -42,6 +43,11 @@ impl NamespaceView {
         let after = self.slices.partition_point(|slice| slice.interval.start <= time);
         let slice = self.slices.get(after.checked_sub(1)?)?;
         slice.interval.contains(time).then_some(slice)
+    }
+
+    /// The slice of a name, whatever its state.
+    pub fn slice_named(&self, name: &SliceName) -> Option<&TimeSlice> {
+        self.slices.iter().find(|slice| slice.name == *name)
     }
 
     /// The open slices that an interval touches, in the order of a walk.

@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use anabranch_model::time::MICROS_PER_SECOND;
 use anabranch_model::{EventTime, NamespaceName, PartitionKey, SliceName, SliceState};
 use anabranch_split::SplitState;
 use anabranch_storage::{SplitRecords, StoreError, StoredSplit, split_shard};
@@ -243,8 +244,15 @@ impl SplitWatch {
         states
     }
 
+    /// Whole seconds since the record that is under way and has stood still the longest was changed; 0 when none is.
+    pub fn stalled_seconds(&self, now: EventTime) -> i64 {
+        self.stalled_since().map_or(0, |since| {
+            now.micros().saturating_sub(since.micros()) / MICROS_PER_SECOND
+        })
+    }
+
     /// When the record that is under way and has stood still the longest was changed last.
-    pub fn stalled_since(&self) -> Option<EventTime> {
+    fn stalled_since(&self) -> Option<EventTime> {
         let shards = self.seen.values().flat_map(|seen| seen.shards.values());
         shards.filter_map(|shard| shard.stalled).min()
     }

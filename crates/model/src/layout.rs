@@ -103,6 +103,17 @@ impl fmt::Display for PartitionKey {
     }
 }
 
+impl PartitionKey {
+    /// Slice, id, time bucket and event bucket of a partition as [`fmt::Display`] writes it: the slice is before the
+    /// first `/`, the buckets after the last two, and the id may have any character. None of them is checked.
+    pub fn split_text(text: &str) -> Option<[&str; 4]> {
+        let (slice, rest) = text.split_once('/')?;
+        let (rest, event_bucket) = rest.rsplit_once('/')?;
+        let (id, time_bucket) = rest.rsplit_once('/')?;
+        Some([slice, id, time_bucket, event_bucket])
+    }
+}
+
 impl TimeSlice {
     /// A slice as it is when it is cut: open, with nothing sealed or frozen.
     pub fn cut(name: SliceName, interval: TimeInterval, settings: PartitionSettings) -> Self {

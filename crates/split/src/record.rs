@@ -62,7 +62,7 @@ pub struct SurveyTask {
 pub struct Copied {
     /// Targets that are written whole.
     pub targets: u32,
-    /// Events and bytes written so far, for people.
+    /// Rows written so far, for people.
     pub checksum_rows: u64,
     /// Bytes written so far, for people.
     pub bytes: u64,

@@ -295,8 +295,10 @@ pub(super) fn open_slice<'a>(
     slice: &SliceName,
 ) -> Result<&'a TimeSlice, ServiceError> {
     let name = &view.name;
-    let found = view.slices.iter().find(|found| found.name == *slice);
-    let Some(found) = found.filter(|found| found.state != SliceState::Dropped) else {
+    let Some(found) = view
+        .slice_named(slice)
+        .filter(|found| found.state != SliceState::Dropped)
+    else {
         let problem = format!("namespace `{name}` has no time slice `{slice}`");
         return Err(ServiceError::new(Reason::TimeSliceNotFound, problem)
             .with("namespace", name)
@@ -331,11 +333,9 @@ fn check_partition(view: &NamespaceView, partition: &PartitionKey) -> Result<(),
     Ok(())
 }
 
-/// The partition as it is written: SLICE/ID/TIME_BUCKET/EVENT_BUCKET, where the id may have any character.
+/// The partition as it is written.
 fn partition_of(text: &str) -> Option<PartitionKey> {
-    let (slice, rest) = text.split_once('/')?;
-    let (rest, event_bucket) = rest.rsplit_once('/')?;
-    let (id, time_bucket) = rest.rsplit_once('/')?;
+    let [slice, id, time_bucket, event_bucket] = PartitionKey::split_text(text)?;
     Some(PartitionKey {
         slice: SliceName::new(slice).ok()?,
         time_series_id: TimeSeriesId::new(id).ok()?,

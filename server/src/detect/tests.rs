@@ -1,5 +1,6 @@
 //! Detections: once a while, never blocking, never lost for good.
 
+use anabranch_catalog::freeze::SKEW_MARGIN;
 use anabranch_model::namespace::WidePartition;
 use anabranch_model::{NamespaceSettings, TimeSeriesId};
 

@@ -243,8 +243,7 @@ impl Splits {
                 return original(OriginalReason::RecordError);
             }
         };
-        let slice = view.slices.iter().find(|slice| slice.name == partition.slice);
-        let basis = slice.map(|slice| Basis {
+        let basis = view.slice_named(&partition.slice).map(|slice| Basis {
             incarnation: view.incarnation,
             epoch: slice.epoch,
         });

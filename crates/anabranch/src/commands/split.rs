@@ -9,7 +9,7 @@ use anabranch_proto::admin::v1::{
     Split as Message, SplitPreview, SplitTarget,
 };
 
-pub(super) use partition::text as partition_text;
+pub(crate) use partition::text as partition_text;
 
 use super::{Session, print_sheet};
 use crate::cli::Split;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anabranch_proto::admin::v1::split::State;
 use anabranch_proto::admin::v1::{ListSplitsRequest, Split};
+use anabranch_proto::timeseries::v1::ReadEventRecordsResponse;
 use anabranch_proto::timeseries::v1::response_context::ServedFrom;
-use anabranch_proto::timeseries::v1::{ReadEventRecordsRequest, ReadEventRecordsResponse};
 use anabranch_runtime::Clock;
 use prost::Message;
 use xxhash_rust::xxh3::Xxh3Default;
@@ -15,8 +15,9 @@ use xxhash_rust::xxh3::Xxh3Default;
 use super::NAMESPACE;
 use super::data::wide_ids;
 use super::latency::Latencies;
+use super::tour::{page_of, read};
 use crate::client::Client;
-use crate::commands::Session;
+use crate::commands::{Session, partition_text};
 use crate::exit::Failure;
 use crate::output::{print_line, table};
 use crate::units::{counted, format_elapsed, format_size};
@@ -62,23 +63,6 @@ pub(super) async fn run(session: &Session, client: &Client) -> Result<(), Failur
         after.push(walk(session, client, id).await?);
     }
     report(&splits, &mut before, &mut after)
-}
-
-fn page_of(id: &str, page_size: i32) -> ReadEventRecordsRequest {
-    ReadEventRecordsRequest {
-        namespace: NAMESPACE.to_owned(),
-        time_series_id: id.to_owned(),
-        page_size,
-        ..ReadEventRecordsRequest::default()
-    }
-}
-
-async fn read(
-    client: &Client,
-    request: ReadEventRecordsRequest,
-) -> Result<ReadEventRecordsResponse, Failure> {
-    let answer = client.events.clone().read_event_records(request).await?;
-    Ok(answer.into_inner())
 }
 
 fn from_targets(page: &ReadEventRecordsResponse) -> bool {
@@ -163,11 +147,7 @@ async fn watch(
 }
 
 fn name(split: &Split) -> String {
-    let partition = split.partition.clone().unwrap_or_default();
-    format!(
-        "{}/{}/{}/{}",
-        partition.time_slice, partition.time_series_id, partition.time_bucket, partition.event_bucket
-    )
+    split.partition.as_ref().map(partition_text).unwrap_or_default()
 }
 
 fn told(split: &Split) -> String {

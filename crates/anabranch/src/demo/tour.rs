@@ -43,7 +43,7 @@ pub(super) fn print_next(url: &str) -> Result<(), Failure> {
     print_line(&format!("\ntry this next\n{}", next(url).join("\n")))
 }
 
-async fn read(
+pub(super) async fn read(
     client: &Client,
     request: ReadEventRecordsRequest,
 ) -> Result<ReadEventRecordsResponse, Failure> {
@@ -55,7 +55,7 @@ async fn read(
         .into_inner())
 }
 
-fn page_of(id: &str, page_size: i32) -> ReadEventRecordsRequest {
+pub(super) fn page_of(id: &str, page_size: i32) -> ReadEventRecordsRequest {
     ReadEventRecordsRequest {
         namespace: NAMESPACE.to_owned(),
         time_series_id: id.to_owned(),

@@ -1,6 +1,6 @@
 //! Which partition is meant: written out as SLICE/ID/TIME_BUCKET/EVENT_BUCKET, or by an id and a time.
 
-use anabranch_model::EventTime;
+use anabranch_model::{EventTime, PartitionKey};
 use anabranch_proto::admin::v1::{Partition, TimeSlice};
 
 use super::Session;
@@ -57,19 +57,17 @@ pub(super) async fn of(
 }
 
 /// A partition as it is written.
-pub(in crate::commands) fn text(partition: &Partition) -> String {
+pub(crate) fn text(partition: &Partition) -> String {
     format!(
         "{}/{}/{}/{}",
         partition.time_slice, partition.time_series_id, partition.time_bucket, partition.event_bucket
     )
 }
 
-/// The slice is before the first `/`, the buckets after the last two, and the id may hold any character.
+/// A partition of its text.
 fn parse(text: &str) -> Result<Partition, String> {
     let wrong = || format!("`{text}` is no partition; write SLICE/ID/TIME_BUCKET/EVENT_BUCKET");
-    let (slice, rest) = text.split_once('/').ok_or_else(wrong)?;
-    let (rest, event_bucket) = rest.rsplit_once('/').ok_or_else(wrong)?;
-    let (id, time_bucket) = rest.rsplit_once('/').ok_or_else(wrong)?;
+    let [slice, id, time_bucket, event_bucket] = PartitionKey::split_text(text).ok_or_else(wrong)?;
     Ok(Partition {
         time_slice: slice.to_owned(),
         time_series_id: id.to_owned(),
