@@ -11,7 +11,9 @@
 //!    batch, over at least eight flushes; beside it the same groups written to a bare file of zeros with one
 //!    fdatasync each, while files of the size of a flushed memtable are written beside it.
 //!
-//! Variants run in turns; the disk's own fdatasync is measured before each.
+//! Variants run in turns; the disk's own fdatasync is measured before each. All use the allocator of the binary. What is
+//! measured is the steady state: before each latency run the same load runs for a fifth of the time, so that the
+//! engine has made its log segments, as the bare log has.
 
 #![allow(
     missing_docs,
@@ -31,9 +33,12 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anabranch_storage::embedded::engine::{Engine, EngineOptions, Row};
+use anabranch_storage::embedded::engine::{Engine, EngineOptions, Row, SYNC_BUCKETS_MICROS};
 use bytes::Bytes;
 use hdrhistogram::Histogram;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const BATCH: usize = 100;
 const KEY: usize = 36;
@@ -124,13 +129,22 @@ fn latency(home: &Path, pool: &Pool, rate: f64, seconds: Duration, rounds: u64) 
         let memtable = options.memtable_bytes;
         let engine = Engine::open(&folder, options).unwrap().0;
         let table_bytes = || engine.stats().table_bytes;
-        let paced = open_loop(&engine_sink(&engine), pool, rate, seconds);
+        let sink = engine_sink(&engine);
+        let cold = open_loop(&sink, pool, rate, seconds / 5);
+        let before = engine.stats();
+        let paced = open_loop(&sink, pool, rate, seconds);
         let stats = engine.stats();
+        let flushes = stats.flushes - before.flushes;
+        print_latency("engine, its first seconds", &cold);
         let flushed = table_bytes();
-        print_latency(&format!("engine, {} flushes", stats.flushes), &paced);
-        if stats.flushes < 8 {
+        print_latency(&format!("engine, {flushes} flushes"), &paced);
+        if flushes < 8 {
             println!("  (fewer than 8 flushes: run it longer)");
         }
+        println!(
+            "    syncs by {SYNC_BUCKETS_MICROS:?} us: {:?}",
+            std::array::from_fn::<_, 11, _>(|n| stats.sync_latency[n] - before.sync_latency[n])
+        );
         println!(
             "    {} compactions, L0 {}, {} MB in tables, held back {:.2} s, {}",
             stats.compactions,
@@ -139,7 +153,7 @@ fn latency(home: &Path, pool: &Pool, rate: f64, seconds: Duration, rounds: u64) 
             stats.held_back_seconds,
             memory()
         );
-        let every = seconds / u32::try_from(stats.flushes.max(1)).unwrap();
+        let every = seconds / u32::try_from(flushes.max(1)).unwrap();
         engine.close().unwrap();
         fs::remove_dir_all(&folder).unwrap();
 
@@ -150,6 +164,7 @@ fn latency(home: &Path, pool: &Pool, rate: f64, seconds: Duration, rounds: u64) 
             ("file synced in steps of 1 MiB", true),
         ] {
             let (sink, stop) = bare_sink(&folder, memtable, every, steps);
+            open_loop(&sink, pool, rate, seconds / 5);
             let bare = open_loop(&sink, pool, rate, seconds);
             stop();
             print_latency(&format!("bare log, {name}"), &bare);

@@ -72,6 +72,14 @@ fn make(folder: &Path) -> Rows {
         std::thread::sleep(Duration::from_millis(5));
     }
     assert!(engine.stats().flushes >= 5);
+    // A compaction that closing interrupts leaves a file that nobody misses: let it end first.
+    let (mut before, mut still) = (files(folder), 0);
+    while still < 10 {
+        std::thread::sleep(Duration::from_millis(50));
+        let now = files(folder);
+        still = if now == before { still + 1 } else { 0 };
+        before = now;
+    }
     engine.close().unwrap();
     model
 }
@@ -108,7 +116,8 @@ fn read(folder: &Path) -> Result<Rows, EngineError> {
 
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
+    // A folder can go away meanwhile: that of a dropped table.
+    for entry in fs::read_dir(folder).into_iter().flatten() {
         let entry = entry.unwrap();
         if entry.file_type().unwrap().is_dir() {
             found.extend(files(&entry.path()));

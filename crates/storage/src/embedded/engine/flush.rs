@@ -1,4 +1,4 @@
-//! The flush thread: memtables to tables, log segments to the free list, files of dropped tables away.
+//! The flush thread: memtables to tables, log segments to the free list.
 //!
 //! - K3: the memtables of a table are flushed in order, one at a time, so the highest sequence number on disk
 //!   says that all rows below are there too.
@@ -11,27 +11,23 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::apply::L0_RUNS_MAX;
-use super::disk;
 use super::error::{EngineError, fatal, or_die};
 use super::options::Fault;
 use super::pace::now;
 use super::stats::Counters;
 use super::store::Store;
 use super::view::Table;
-use super::writer::SPARE_FROM;
 
 /// How often the thread looks around without being asked.
 const LOOK_AFTER: Duration = Duration::from_millis(200);
 /// How long a flush waits for readers of the old memtable, so that it is freed here.
 const FREE_WITHIN: Duration = Duration::from_millis(50);
-const SPARES_MAX: u64 = 3;
 
 /// Runs until the engine stops.
 pub(super) fn run(store: &Store) {
     while !store.shared.stopping() {
         store.flush.wait(LOOK_AFTER);
         loop {
-            make_spares(store);
             let tables = choose(store);
             if tables.is_empty() || store.shared.stopping() {
                 break;
@@ -41,13 +37,11 @@ pub(super) fn run(store: &Store) {
                     break;
                 }
                 flush(store, &table);
-                make_spares(store);
             }
             release(store);
         }
         release(store);
         store.attic.sweep();
-        delete_dropped(store);
     }
 }
 
@@ -149,44 +143,4 @@ fn release(store: &Store) {
         store.segments.release(low)
     };
     or_die("release log segments", release());
-}
-
-/// Keeps filled segments ready, as many as the store has shown to need.
-fn make_spares(store: &Store) {
-    loop {
-        let wanted = {
-            let lists = store.segments.lists();
-            let needed = lists.switched + u64::from(store.fullness.load(Ordering::Relaxed) > SPARE_FROM);
-            let ready = lists
-                .free
-                .iter()
-                .filter(|f| f.bytes >= store.options.segment_bytes)
-                .count() as u64;
-            needed.min(SPARES_MAX) > ready
-        };
-        if !wanted || store.shared.stopping() {
-            return;
-        }
-        or_die("make a log segment", store.segments.make_spare());
-    }
-}
-
-/// Deletes the files of dropped tables that no one reads any more.
-fn delete_dropped(store: &Store) {
-    let gone: Vec<Arc<Table>> = {
-        let mut dropped = store.dropped.lock().unwrap_or_else(PoisonError::into_inner);
-        let (gone, wait) = dropped.drain(..).partition(|table| Arc::strong_count(table) == 1);
-        *dropped = wait;
-        gone
-    };
-    for table in gone {
-        let folder = table.tree.folder().to_path_buf();
-        drop(table);
-        // One file at a time with pauses: the file system may tell the disk of each (discard).
-        for name in disk::names(&folder.join("tables")).unwrap_or_default() {
-            let _ = std::fs::remove_file(folder.join("tables").join(name));
-            std::thread::sleep(store.options.pause / 10);
-        }
-        or_die("delete a dropped table", disk::remove_folder(&folder));
-    }
 }

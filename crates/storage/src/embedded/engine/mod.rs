@@ -32,6 +32,7 @@
 //! What events and records look like as rows is not known here.
 
 mod apply;
+mod chores;
 mod compact;
 mod disk;
 mod error;
@@ -141,6 +142,7 @@ struct Threads {
     apply: JoinHandle<()>,
     flush: JoinHandle<()>,
     compact: JoinHandle<()>,
+    chores: JoinHandle<()>,
 }
 
 impl fmt::Debug for Engine {
@@ -171,6 +173,10 @@ impl Engine {
             compact: spawn("engine-compact", &store, |store| {
                 pace::be_nice();
                 compact::run(store);
+            })?,
+            chores: spawn("engine-chores", &store, |store| {
+                pace::be_nice();
+                chores::run(store);
             })?,
         };
         store.compact.ring();
@@ -370,7 +376,13 @@ impl Running {
     fn stop(&self) {
         let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(threads) = threads else { return };
-        let all = [&threads.log, &threads.apply, &threads.flush, &threads.compact];
+        let all = [
+            &threads.log,
+            &threads.apply,
+            &threads.flush,
+            &threads.compact,
+            &threads.chores,
+        ];
         let own = all.iter().any(|t| t.thread().id() == thread::current().id());
         self.store.queue.close();
         if own {
@@ -385,8 +397,10 @@ impl Running {
         self.store.shared.stop();
         self.store.flush.ring();
         self.store.compact.ring();
+        self.store.chores.ring();
         let _ = threads.flush.join();
         let _ = threads.compact.join();
+        let _ = threads.chores.join();
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) fn now() -> Instant {
 /// Gives the calling thread less of the processor than the threads that commit.
 pub(super) fn be_nice() {
     // Best effort: a container may forbid it, and everything works without.
-    let _ = rustix::process::setpriority_process(None, 5);
+    let _ = rustix::process::setpriority_process(None, 10);
 }
 
 /// Paces one flush or one compaction.
@@ -33,7 +33,7 @@ pub(super) struct Pacer {
     pause: Duration,
     /// Bytes since the last step.
     spent: u64,
-    /// The files of this work that may still grow, and how much of each the disk was given.
+    /// The files made since this work began, and how much of each the disk was given.
     files: Vec<(u64, u64)>,
     next: u64,
 }
@@ -59,9 +59,7 @@ impl Pacer {
         self.spent = 0;
         self.files.extend((self.next..next).map(|number| (number, 0)));
         self.next = self.next.max(next);
-        // Only the newest files grow: flush and compaction of one table may each have one.
-        let finished = self.files.len().saturating_sub(2);
-        self.files.drain(..finished);
+        // All of them: a compaction's file still grows while flushes beside it make many newer ones.
         for (number, given) in &mut self.files {
             match File::open(self.folder.join(number.to_string())) {
                 Ok(file) => *given = start_writing(&file, *given)?,

@@ -50,6 +50,7 @@ pub(super) struct Store {
     pub(super) fullness: AtomicU64,
     pub(super) attic: Attic,
     pub(super) flush: Bell,
+    pub(super) chores: Bell,
     pub(super) compact: Bell,
     pub(super) compact_wanted: Mutex<BTreeSet<u32>>,
     /// Dropped tables whose files are still there.
@@ -98,6 +99,7 @@ impl Store {
             apply: Mutex::default(),
             attic: Attic::default(),
             flush: Bell::default(),
+            chores: Bell::default(),
             compact: Bell::default(),
             dropped: Mutex::default(),
             counters: Counters::default(),
@@ -191,7 +193,7 @@ impl Store {
                 .push(table);
         }
         drop(registry);
-        self.flush.ring();
+        self.chores.ring();
         Ok(())
     }
 

@@ -143,7 +143,8 @@ fn note(store: &Store, log: &Log, appended: &log::Appended) {
     )]
     let fullness = (log.fullness() * 1000.0) as u64;
     if store.fullness.swap(fullness, Ordering::Relaxed) <= SPARE_FROM && fullness > SPARE_FROM {
-        // The next segment must be ready before this one is full.
+        // The next segment must be ready before this one is full, and old ones are let go as new ones fill.
+        store.chores.ring();
         store.flush.ring();
     }
 }

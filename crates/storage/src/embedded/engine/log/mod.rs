@@ -19,6 +19,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ pub(super) use low::{LOW_FILE, Low};
 pub(super) use recover::Recovered;
 pub(super) use segment::SegmentFile;
 
+use super::disk;
 use super::error::EngineError;
 use super::options::{Fault, FaultHook};
 use super::pace::now;
@@ -61,13 +63,15 @@ pub(super) struct Lists {
     pub(super) switched: u64,
 }
 
-/// The files of the log, as the log thread and the flush thread share them.
+/// The files of the log, as the threads share them.
 #[derive(Debug)]
 pub(super) struct Segments {
     folder: PathBuf,
     store: u64,
     segment_bytes: u64,
     lists: Mutex<Lists>,
+    /// How many files this process began to make.
+    drafts: AtomicU64,
     stored: Mutex<Low>,
 }
 
@@ -76,20 +80,32 @@ impl Segments {
         self.lists.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes another file; its name is taken before, so two threads never make the same one.
-    fn create(&self, bytes: u64) -> Result<SegmentFile, EngineError> {
-        let name = {
-            let mut lists = self.lists();
-            lists.files += 1;
-            lists.files
+    /// Makes another file, unless `go_on` says no. It is counted when it is there under its name: `low` must not
+    /// count a file that a kill can still prevent.
+    fn create(&self, bytes: u64, go_on: impl FnMut() -> bool) -> Result<Option<SegmentFile>, EngineError> {
+        let draft = self.drafts.fetch_add(1, Ordering::Relaxed);
+        let path = self.folder.join(segment::draft_name(draft));
+        let Some(mut file) = SegmentFile::make(path, bytes, go_on)? else {
+            return Ok(None);
         };
-        SegmentFile::create(&self.folder, name, bytes)
+        {
+            let mut lists = self.lists();
+            file.rename(self.folder.join(segment::file_name(lists.files + 1)))?;
+            lists.files += 1;
+        }
+        disk::sync_folder(&self.folder)?;
+        Ok(Some(file))
     }
 
-    /// Adds one full-size file to the free ones.
-    pub(super) fn make_spare(&self) -> Result<(), EngineError> {
-        let file = self.create(self.segment_bytes)?;
-        self.lists().free.push(file);
+    /// Makes a file now, while a write waits for it.
+    fn create_now(&self, bytes: u64) -> Result<SegmentFile, EngineError> {
+        self.create(bytes, || true)?.ok_or(EngineError::Closed)
+    }
+
+    /// Adds one full-size file to the free ones, unless `go_on` says no.
+    pub(super) fn make_spare(&self, go_on: impl FnMut() -> bool) -> Result<(), EngineError> {
+        let file = self.create(self.segment_bytes, go_on)?;
+        self.lists().free.extend(file);
         Ok(())
     }
 
@@ -107,6 +123,10 @@ impl Segments {
             low: if some { low.max(stored.low) } else { stored.low },
             files,
         };
+        if files > stored.files {
+            // Their names must last before they are counted.
+            disk::sync_folder(&self.folder)?;
+        }
         next.save(&self.folder, self.store)?;
         *stored = next;
         let mut lists = self.lists();
@@ -146,7 +166,9 @@ pub(super) struct Appended {
 /// Makes the log of a new store: one segment, and `low`.
 pub(super) fn create(folder: &Path, store: u64, segment_bytes: u64) -> Result<(), EngineError> {
     std::fs::create_dir_all(folder).map_err(EngineError::io("create folder", folder))?;
-    let file = SegmentFile::create(folder, 1, segment_bytes.min(FIRST_SEGMENT_BYTES))?;
+    let path = folder.join(segment::file_name(1));
+    let bytes = segment_bytes.min(FIRST_SEGMENT_BYTES);
+    let file = SegmentFile::make(path, bytes, || true)?.ok_or(EngineError::Closed)?;
     file.begin(
         Header {
             number: 1,
@@ -177,6 +199,7 @@ impl Log {
         (mut recovered, low): (Recovered, Low),
         faults: Option<FaultHook>,
     ) -> Result<(Self, Arc<Segments>), EngineError> {
+        segment::remove_drafts(folder)?;
         // An empty last segment has the same first commit as the one begun here, which makes it free.
         let empty = recovered.lists.live.pop_back_if(|l| l.first > l.last);
         let segments = Arc::new(Segments {
@@ -184,12 +207,13 @@ impl Log {
             store,
             segment_bytes,
             lists: Mutex::new(recovered.lists),
+            drafts: AtomicU64::new(0),
             stored: Mutex::new(low),
         });
         let first = segments.lists().free.pop();
         let file = match first {
             Some(file) if file.bytes >= 4 * frame::BLOCK as u64 => file,
-            _ => segments.create(segment_bytes.min(FIRST_SEGMENT_BYTES))?,
+            _ => segments.create_now(segment_bytes.min(FIRST_SEGMENT_BYTES))?,
         };
         let header = Header {
             number: recovered.next_number,
@@ -279,12 +303,12 @@ impl Log {
                 _ => None,
             }
         };
-        // Without a spare the write waits here for zeros: a small file, and the flush thread makes large ones.
+        // Without a spare the write waits here for zeros: a small file, while a chore makes a large one.
         let file = match spare {
             Some(file) => file,
             None => {
                 let small = self.segments.segment_bytes.min(FIRST_SEGMENT_BYTES);
-                self.segments.create(small.max(needed))?
+                self.segments.create_now(small.max(needed))?
             }
         };
         let header = Header {

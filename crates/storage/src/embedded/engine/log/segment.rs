@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Pre-written, because an fdatasync that changes neither size nor extents of a file does not wait for the
-//! file system's journal. A file's name says nothing; its header's `number` orders the segments. A segment
+//! file system's journal. It is a draft until it is whole, and has no name of the log before. A file's name says nothing; its header's `number` orders the segments. A segment
 //! ends where the next one's `first commit` says. The header is synced before the first frame is written, so a
 //! blank header followed by a frame is damage.
 
@@ -22,6 +22,7 @@ use crate::embedded::engine::pace::start_writing;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"ANBRSEGM");
 const HEADER: usize = 52;
+const DRAFT: &str = ".draft";
 
 /// One file of the log, in use or not.
 #[derive(Clone, Debug)]
@@ -43,9 +44,13 @@ pub(super) struct Header {
 }
 
 impl SegmentFile {
-    /// Makes a new file full of zeros, durable under its name.
-    pub(super) fn create(folder: &Path, name: u64, bytes: u64) -> Result<Self, EngineError> {
-        let path = folder.join(file_name(name));
+    /// Makes a new file full of zeros and syncs it; its name is not synced yet. `go_on` is asked after each MiB, and may
+    /// pause: when it says no, the file is removed again and there is none.
+    pub(super) fn make(
+        path: PathBuf,
+        bytes: u64,
+        mut go_on: impl FnMut() -> bool,
+    ) -> Result<Option<Self>, EngineError> {
         let bytes = bytes.next_multiple_of(BLOCK as u64);
         let file = OpenOptions::new()
             .read(true)
@@ -64,14 +69,23 @@ impl SegmentFile {
             // In steps, so that the disk's queue stays short for the commits that run beside this.
             start_writing(&file, at).map_err(EngineError::io("write", &path))?;
             at += step;
+            if !go_on() {
+                std::fs::remove_file(&path).map_err(EngineError::io("remove", &path))?;
+                return Ok(None);
+            }
         }
         file.sync_all().map_err(EngineError::io("sync", &path))?;
-        disk::sync_folder(folder)?;
-        Ok(Self {
+        Ok(Some(Self {
             path,
             file: Arc::new(file),
             bytes,
-        })
+        }))
+    }
+
+    pub(super) fn rename(&mut self, to: PathBuf) -> Result<(), EngineError> {
+        std::fs::rename(&self.path, &to).map_err(EngineError::io("rename into", &to))?;
+        self.path = to;
+        Ok(())
     }
 
     pub(super) fn open(path: &Path) -> Result<Self, EngineError> {
@@ -169,6 +183,20 @@ impl SegmentFile {
 /// The name of the n-th file of the log.
 pub(super) fn file_name(n: u64) -> String {
     format!("{n:08}.seg")
+}
+
+/// The name of the n-th file that a process makes, until it is whole.
+pub(super) fn draft_name(n: u64) -> String {
+    format!("{n:08}{DRAFT}")
+}
+
+/// Removes what a process that ended left unfinished.
+pub(super) fn remove_drafts(folder: &Path) -> Result<(), EngineError> {
+    for name in disk::names(folder)?.iter().filter(|name| name.ends_with(DRAFT)) {
+        let path = folder.join(name);
+        std::fs::remove_file(&path).map_err(EngineError::io("remove", &path))?;
+    }
+    Ok(())
 }
 
 /// The number in a file name of the log.
