@@ -47,7 +47,8 @@ fn a_growing_partition_is_split_behind_its_writers() {
             ..admin::WidePartition::default()
         };
         let namespace = admin::Namespace {
-            accept_limit: Some(harness::duration(1)),
+            // Longer than a busy machine keeps a batch waiting.
+            accept_limit: Some(harness::duration(8)),
             wide_partition: Some(wide),
             ..harness::namespace(NAMESPACE)
         };
