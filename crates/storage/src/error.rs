@@ -61,6 +61,14 @@ pub enum StoreError {
         #[source]
         source: BoxError,
     },
+    /// The store will not do it, however often it is asked: a right is missing, or a name is taken.
+    #[error("store refused {doing}: {reason}")]
+    Refused {
+        /// What was being done.
+        doing: &'static str,
+        /// What it said, and what to do where that is known.
+        reason: String,
+    },
     /// The store can not be opened as asked.
     #[error("store can not be opened: {reason}")]
     Open {
@@ -81,7 +89,7 @@ impl StoreError {
             Self::Overloaded => ErrorKind::Overloaded,
             Self::Unavailable { .. } => ErrorKind::Unavailable,
             Self::Unknown { .. } => ErrorKind::Unknown,
-            Self::Open { .. } => ErrorKind::Invalid,
+            Self::Refused { .. } | Self::Open { .. } => ErrorKind::Invalid,
         }
     }
 }

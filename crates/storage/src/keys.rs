@@ -24,6 +24,7 @@ use anabranch_model::{
 };
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::embedded::rows::VALUE_HEADER_BYTES;
 use crate::error::StoreError;
 use crate::records::{RecordKey, RecordPrefix};
 
@@ -84,6 +85,26 @@ pub fn put_event(key: &mut Vec<u8>, event: &EventKey) {
     let from = key.len();
     put_text(key, event.id.as_bytes());
     key.iter_mut().skip(from).for_each(|byte| *byte = !*byte);
+}
+
+/// Bytes of a row as it is kept here, key and value. Every backend counts bytes read by it, so that a partition is as
+/// wide on one as on the other.
+pub(crate) fn row_bytes(
+    time_series_id: &TimeSeriesId,
+    event_id: &EventId,
+    item_key: &ItemKey,
+    value: &[u8],
+) -> u64 {
+    let texts = [
+        time_series_id.as_bytes(),
+        event_id.as_bytes(),
+        item_key.as_bytes(),
+    ]
+    .map(|text| {
+        let escaped = text.iter().filter(|byte| **byte == 0).count();
+        (text.len() + escaped + 2) as u64
+    });
+    texts.iter().sum::<u64>() + 8 + 4 + 8 + VALUE_HEADER_BYTES + value.len() as u64
 }
 
 /// Adds an item key.

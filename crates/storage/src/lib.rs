@@ -4,7 +4,8 @@
 //! server ─▶ EventStore  append, scan, delete a partition, next bucket, partitions, create and drop tables
 //!        └▶ RecordStore get, compare-and-set, list           (namespaces, slices, blocked ids, splits, …)
 //!               ├─ memory     the oracle: ordered maps
-//!               └─ embedded   one process, one folder: commit log + LSM trees
+//!               ├─ embedded   one process, one folder: commit log + LSM trees
+//!               └─ cassandra  a cluster of Apache Cassandra or ScyllaDB (feature `cassandra`)
 //! ```
 //!
 //! - W1: once `append` returns, every later scan sees those events, until their table is dropped or their
@@ -15,6 +16,8 @@
 //! [`conformance`] is the contract in full, and every backend passes it. Only [`open`] and the binary
 //! choose a backend; nobody else asks which one it is.
 
+#[cfg(feature = "cassandra")]
+pub mod cassandra;
 pub mod conformance;
 pub mod embedded;
 pub mod error;

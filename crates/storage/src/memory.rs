@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use crate::error::StoreError;
 use crate::events::{AppendFailure, EventStore, PartitionAppend, ScanEnd, ScanPage, ScanRequest, TableName};
+use crate::keys::row_bytes;
 use crate::records::{CasOutcome, RecordKey, RecordPrefix, RecordStore, VersionedRecord};
 
 type Partition = BTreeMap<EventKey, BTreeMap<ItemKey, Bytes>>;
@@ -48,21 +49,6 @@ fn no_table(table: &TableName) -> StoreError {
     StoreError::NoTable {
         table: table.to_string(),
     }
-}
-
-fn row_bytes(partition: &PartitionKey, key: &EventKey, item_key: &ItemKey, value: &Bytes) -> u64 {
-    // What the row would take in the embedded store: see `keys` and `embedded::rows`.
-    let texts = [
-        partition.time_series_id.as_bytes(),
-        key.id.as_bytes(),
-        item_key.as_bytes(),
-    ]
-    .map(escaped_bytes);
-    texts.iter().sum::<u64>() + 8 + 4 + 8 + crate::embedded::rows::VALUE_HEADER_BYTES + value.len() as u64
-}
-
-fn escaped_bytes(text: &[u8]) -> u64 {
-    text.len() as u64 + text.iter().filter(|byte| **byte == 0).count() as u64 + 2
 }
 
 #[async_trait]
@@ -135,7 +121,9 @@ impl EventStore for MemoryStore {
             }
             page.bytes_read += items
                 .iter()
-                .map(|(item_key, value)| row_bytes(&request.partition, key, item_key, value))
+                .map(|(item_key, value)| {
+                    row_bytes(&request.partition.time_series_id, &key.id, item_key, value)
+                })
                 .sum::<u64>();
             let items = items.iter().map(|(key, value)| EventItem {
                 key: key.clone(),

@@ -4,7 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anabranch_runtime::telemetry::Metrics;
+#[cfg(feature = "cassandra")]
+use anabranch_runtime::{Clock, Randomness};
 
+#[cfg(feature = "cassandra")]
+use crate::cassandra::{self, settings::CassandraSettings};
 use crate::embedded::EmbeddedStore;
 use crate::embedded::engine::EngineOptions;
 use crate::error::StoreError;
@@ -81,5 +85,20 @@ pub fn embedded(data_dir: &Path, metrics: &Metrics) -> Result<Store, StoreError>
     // a mount point, which can not be moved and is not always empty.
     let folder = data_dir.join("store");
     let store = Arc::new(EmbeddedStore::open(&folder, EngineOptions::default(), metrics)?);
+    Ok(Store::of_parts(store.clone(), store.clone(), store))
+}
+
+/// Opens the store on a cluster of Cassandra or ScyllaDB, and makes there what namespaces share.
+///
+/// # Errors
+/// When the cluster can not be used as the settings say; the error says what to do.
+#[cfg(feature = "cassandra")]
+pub async fn cassandra(
+    settings: &CassandraSettings,
+    clock: Arc<dyn Clock>,
+    randomness: Randomness,
+    metrics: &Metrics,
+) -> Result<Store, StoreError> {
+    let store = Arc::new(cassandra::open(settings, clock, randomness, metrics).await?);
     Ok(Store::of_parts(store.clone(), store.clone(), store))
 }
