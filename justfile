@@ -6,12 +6,17 @@ default:
 # Formatting, lints, layers, and what may be depended on.
 check:
     cargo fmt --all --check
-    cargo clippy --workspace --all-targets --locked -- -D warnings
+    cargo clippy --workspace --all-targets --features anabranch/cluster --locked -- -D warnings
+    cargo clippy -p anabranch --locked -- -D warnings
     cargo deny check bans licenses sources
 
 # Everything: installs what a machine lacks, then every test.
 test:
     ./dev/test
+
+# A real Cassandra and a real Kafka on loopback (`just cluster up --cassandra 3`, `just cluster down`).
+cluster *ARGS:
+    ./dev/cluster {{ARGS}}
 
 # One world of the simulation and everything that happens in it (`just sim 814`), or many (`just sim --seeds 10000`).
 sim *ARGS:

@@ -46,13 +46,14 @@ pub(crate) async fn run(session: &Session, demo: Demo) -> Result<(), Failure> {
 
 async fn show(session: &Session, settings: &Settings, url: &str, size: Size) -> Result<(), Failure> {
     print_line(&format!(
-        "anabranch {}, one node, embedded store\n  \
+        "anabranch {}, one node, {}\n  \
          data      {}   (set with --data-dir)\n  \
          listen    {url}   (set with --listen)\n  \
          auth      none: loopback only\n  \
          metrics   {url}/metrics\n",
         env!("CARGO_PKG_VERSION"),
-        settings.data_dir.display(),
+        settings.store.kind(),
+        settings.store.place(),
     ))?;
     let client = Client::connect(url).await?;
     load::ensure(session, &client, size).await?;

@@ -4,6 +4,8 @@
 //! - Every value knows where it came from.
 //! - A value is checked once, here; what is inside [`Settings`] is right.
 
+#[cfg(feature = "cluster")]
+mod cassandra;
 mod check;
 mod load;
 mod origin;
@@ -11,6 +13,8 @@ mod origin;
 use std::path::PathBuf;
 use std::time::Duration;
 
+#[cfg(feature = "cluster")]
+use anabranch_storage::cassandra::settings::CassandraSettings;
 pub(crate) use load::load;
 pub(crate) use origin::Loaded;
 
@@ -28,7 +32,7 @@ pub(crate) struct Key {
 }
 
 /// Every setting, in the order that `config show` prints them.
-pub(crate) const KEYS: [Key; 9] = [
+pub(crate) const KEYS: [Key; 22] = [
     key(
         "server.listen",
         "127.0.0.1:7600",
@@ -71,12 +75,90 @@ pub(crate) const KEYS: [Key; 9] = [
         "largest message of a request",
         None,
     ),
-    key("store.kind", "embedded", "where events are kept: embedded", None),
+    key(
+        "store.kind",
+        "embedded",
+        "where events are kept: embedded, or cassandra",
+        None,
+    ),
     key(
         "store.embedded.data_dir",
         "./anabranch-data",
         "folder of the embedded store",
         Some("--data-dir"),
+    ),
+    key(
+        "store.cassandra.contact_points",
+        "127.0.0.1:9042",
+        "nodes to ask for the others: HOST:PORT, with commas between",
+        None,
+    ),
+    key(
+        "store.cassandra.datacenter",
+        "",
+        "data centre whose nodes are used; empty where there is one",
+        None,
+    ),
+    key(
+        "store.cassandra.keyspace",
+        "anabranch",
+        "keyspace of what namespaces share; those of namespaces begin with it",
+        None,
+    ),
+    key(
+        "store.cassandra.replication_factor",
+        "3",
+        "copies in the data centre, of keyspaces that are made here",
+        None,
+    ),
+    key(
+        "store.cassandra.consistency",
+        "LOCAL_QUORUM",
+        "replicas that must answer: LOCAL_QUORUM, QUORUM or EACH_QUORUM",
+        None,
+    ),
+    key(
+        "store.cassandra.username",
+        "",
+        "role; empty where the cluster asks for none",
+        None,
+    ),
+    key(
+        "store.cassandra.password_file",
+        "",
+        "file that holds the role's password",
+        None,
+    ),
+    key(
+        "store.cassandra.tls.ca_file",
+        "",
+        "authorities that sign the nodes' certificates, PEM; empty is no TLS",
+        None,
+    ),
+    key(
+        "store.cassandra.tls.certificate_file",
+        "",
+        "certificate to show to the nodes, PEM",
+        None,
+    ),
+    key("store.cassandra.tls.key_file", "", "its key, PEM", None),
+    key(
+        "store.cassandra.request_timeout",
+        "5s",
+        "time of a statement, with all its attempts",
+        None,
+    ),
+    key(
+        "store.cassandra.speculative_delay",
+        "250ms",
+        "time without an answer after which one more node is asked",
+        None,
+    ),
+    key(
+        "store.cassandra.address_map",
+        "",
+        "where nodes answer, if not where they say: IP:PORT=IP:PORT, with commas between",
+        None,
     ),
 ];
 
@@ -104,7 +186,46 @@ pub(crate) struct Settings {
     pub(crate) requests_in_flight_max: usize,
     pub(crate) request_bytes_in_flight_max: usize,
     pub(crate) message_bytes_max: usize,
-    pub(crate) data_dir: PathBuf,
+    pub(crate) store: StoreSettings,
+}
+
+/// Where events are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum StoreSettings {
+    /// In a folder of this process.
+    Embedded {
+        /// The folder.
+        data_dir: PathBuf,
+    },
+    /// On a cluster.
+    #[cfg(feature = "cluster")]
+    Cassandra(Box<CassandraSettings>),
+}
+
+impl StoreSettings {
+    /// What kind of store it is, in words.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Embedded { .. } => "embedded store",
+            #[cfg(feature = "cluster")]
+            Self::Cassandra(_) => "store on Cassandra",
+        }
+    }
+
+    /// Where it is.
+    pub(crate) fn place(&self) -> String {
+        match self {
+            Self::Embedded { data_dir } => data_dir.display().to_string(),
+            #[cfg(feature = "cluster")]
+            Self::Cassandra(cluster) => {
+                format!(
+                    "keyspace {} at {}",
+                    cluster.keyspace,
+                    cluster.contact_points.join(", ")
+                )
+            }
+        }
+    }
 }
 
 #[cfg(test)]

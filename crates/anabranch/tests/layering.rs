@@ -114,6 +114,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// Crates that only one of ours may name.
 const OWNED: &[(&str, &str)] = &[
     ("lsm-tree", "anabranch-storage"),
+    ("scylla", "anabranch-storage"),
     ("prost-build", "anabranch-proto"),
 ];
 
@@ -127,7 +128,7 @@ const PURE: &[(&str, &[&str])] = &[
     ("anabranch-sstable", &["tokio", "tonic", "prost", "rand"]),
 ];
 
-fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+fn metadata() -> serde_json::Value {
     let output = Command::new(env!("CARGO"))
         .args([
             "metadata",
@@ -145,7 +146,11 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let metadata = metadata();
     let name = |value: &serde_json::Value| value["name"].as_str().unwrap().to_owned();
     let built = |value: &&serde_json::Value| value["kind"].as_str() != Some("dev");
     metadata["packages"]
@@ -201,9 +206,43 @@ fn inner_crates_do_not_know_the_wire() {
 }
 
 #[test]
+fn the_embedded_default_is_built_without_drivers_of_clusters() {
+    for package in metadata()["packages"].as_array().unwrap() {
+        let default = package["features"]["default"].as_array();
+        assert!(default.is_none_or(Vec::is_empty), "{}", package["name"]);
+        for used in package["dependencies"].as_array().unwrap() {
+            if used["name"] == "scylla" && used["kind"] != "dev" {
+                assert_eq!(used["optional"], true, "{}", package["name"]);
+            }
+        }
+    }
+}
+
+#[test]
 fn the_engine_is_named_in_one_module() {
     let storage = concat!(env!("CARGO_MANIFEST_DIR"), "/../storage/src");
-    let mut files = vec![std::path::PathBuf::from(storage)];
+    assert_eq!(
+        naming(&["lsm_tree::"], storage, |path| path.file_name()),
+        ["tree.rs"]
+    );
+}
+
+#[test]
+fn the_driver_is_named_in_one_module() {
+    let storage = concat!(env!("CARGO_MANIFEST_DIR"), "/../storage/src");
+    let folders = naming(&["scylla::", "rustls::"], storage, |path| {
+        path.parent()?.file_name()
+    });
+    assert!(folders.iter().all(|folder| folder == "cassandra"), "{folders:?}");
+}
+
+/// What is shown of each file in a folder that holds one of these texts.
+fn naming(
+    texts: &[&str],
+    folder: &str,
+    show: fn(&std::path::Path) -> Option<&std::ffi::OsStr>,
+) -> Vec<String> {
+    let mut files = vec![std::path::PathBuf::from(folder)];
     let mut naming = Vec::new();
     while let Some(path) = files.pop() {
         if path.is_dir() {
@@ -212,9 +251,12 @@ fn the_engine_is_named_in_one_module() {
                     .unwrap()
                     .map(|entry| entry.unwrap().path()),
             );
-        } else if std::fs::read_to_string(&path).unwrap().contains("lsm_tree::") {
-            naming.push(path.file_name().unwrap().to_string_lossy().into_owned());
+        } else {
+            let source = std::fs::read_to_string(&path).unwrap_or_default();
+            if texts.iter().any(|text| source.contains(text)) {
+                naming.extend(show(&path).map(|shown| shown.to_string_lossy().into_owned()));
+            }
         }
     }
-    assert_eq!(naming, ["tree.rs"]);
+    naming
 }

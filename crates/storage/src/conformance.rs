@@ -34,6 +34,15 @@ pub struct Subject {
 /// # Panics
 /// When the backend breaks the contract.
 pub async fn run<F: Future<Output = Subject>>(make: impl Fn() -> F) {
+    run_events(&make).await;
+    run_records(&make).await;
+}
+
+/// Runs the checks of the events: they use the namespace `ns` and its slice `all`, and leave no record.
+///
+/// # Panics
+/// When the backend breaks the contract.
+pub async fn run_events<F: Future<Output = Subject>>(make: impl Fn() -> F) {
     appended_events_are_scanned_in_order(make().await).await;
     repeated_append_yields_one_event(make().await).await;
     bounds_include_and_exclude_as_they_say(make().await).await;
@@ -48,11 +57,18 @@ pub async fn run<F: Future<Output = Subject>>(make: impl Fn() -> F) {
     deletes::deleting_removes_one_partition_and_no_more(make().await).await;
     deletes::deleting_nothing_changes_nothing(make().await).await;
     deletes::tables_of_two_kinds_do_not_mix(make().await).await;
+    hostile_text_is_only_text(make().await).await;
+}
+
+/// Runs the checks of the records.
+///
+/// # Panics
+/// When the backend breaks the contract.
+pub async fn run_records<F: Future<Output = Subject>>(make: impl Fn() -> F) {
     records::records_change_only_from_the_expected_version(make().await).await;
     records::one_of_many_racing_changes_wins(make().await).await;
     records::records_are_listed_by_prefix(make().await).await;
     records::split_records_are_listed_by_prefix(make().await).await;
-    hostile_text_is_only_text(make().await).await;
 }
 
 fn name<T, E: std::fmt::Debug>(made: Result<T, E>) -> T {

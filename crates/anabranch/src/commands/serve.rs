@@ -14,7 +14,7 @@ use anabranch_runtime::{Randomness, SystemClock, Tasks};
 use anabranch_server::core::Core;
 use anabranch_server::serve::{Port, ServeSettings, bind};
 use anabranch_server::settings::ServerSettings;
-use anabranch_storage::open;
+use anabranch_storage::{Store, open};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tracing::info;
@@ -24,7 +24,7 @@ use super::{Session, healing};
 use crate::cli::Serve;
 use crate::exit::Failure;
 use crate::output::print_line;
-use crate::settings::Settings;
+use crate::settings::{Settings, StoreSettings};
 
 /// How long tasks may take to end, past the calls.
 const TASKS_GRACE: Duration = Duration::from_secs(10);
@@ -73,27 +73,23 @@ pub(crate) async fn start(clock: Arc<SystemClock>, settings: &Settings) -> Resul
     let address = listener.local_addr().map_err(|error| internal(&error))?;
     let metrics = Metrics::default();
     let randomness = Randomness::from_system().map_err(|error| internal(&error))?;
-    let store = open::embedded(&settings.data_dir, &metrics).map_err(|error| {
-        Failure::internal(format_args!(
-            "can not open the store in {}: {}",
-            settings.data_dir.display(),
-            anabranch_runtime::error_chain(&error)
-        ))
-    })?;
+    let opened = open_store(settings, clock.clone(), &randomness, &metrics).await?;
     let (edge, tasks) = (Tasks::new(), Tasks::new());
-    let bus = Arc::new(StoreBus::new(store.records.clone(), &metrics));
+    let bus = Arc::new(StoreBus::new(opened.store.records.clone(), &metrics));
     let core = Core::start(
-        store,
+        opened.store,
         bus.clone(),
         clock.clone(),
         &randomness,
         &tasks,
         &metrics,
-        ServerSettings::default(),
+        opened.settings,
     )
     .await
     .map_err(|error| internal(&error))?;
-    healing::start(&core, bus, clock.clone(), &randomness, &tasks, &metrics);
+    if opened.alone {
+        healing::start(&core, bus, clock.clone(), &randomness, &tasks, &metrics);
+    }
     let port = Port::new(serve_settings, clock.clone(), metrics, edge.stopping())
         .map_err(|error| internal(&error))?;
     let services = anabranch_server::grpc::services(&core, &port);
@@ -102,7 +98,7 @@ pub(crate) async fn start(clock: Arc<SystemClock>, settings: &Settings) -> Resul
             .await
             .map_err(|error| internal(&error))
     });
-    info!(%address, data_dir = %settings.data_dir.display(), "serving");
+    info!(%address, store = settings.store.kind(), place = settings.store.place(), "serving");
     Ok(Served {
         url: format!("http://{address}"),
         core,
@@ -112,6 +108,59 @@ pub(crate) async fn start(clock: Arc<SystemClock>, settings: &Settings) -> Resul
         tasks,
         drain: settings.drain_grace,
     })
+}
+
+/// A store, and what follows from who else uses it.
+struct Opened {
+    store: Store,
+    settings: ServerSettings,
+    /// Nobody else has it: planning and splitting are done here.
+    alone: bool,
+}
+
+async fn open_store(
+    settings: &Settings,
+    #[cfg_attr(
+        not(feature = "cluster"),
+        expect(unused_variables, reason = "a folder needs neither")
+    )]
+    clock: Arc<SystemClock>,
+    #[cfg_attr(
+        not(feature = "cluster"),
+        expect(unused_variables, reason = "a folder needs neither")
+    )]
+    randomness: &Randomness,
+    metrics: &Metrics,
+) -> Result<Opened, Failure> {
+    match &settings.store {
+        StoreSettings::Embedded { data_dir } => {
+            let store = open::embedded(data_dir, metrics).map_err(|error| {
+                Failure::internal(format_args!(
+                    "can not open the store in {}: {}",
+                    data_dir.display(),
+                    anabranch_runtime::error_chain(&error)
+                ))
+            })?;
+            Ok(Opened {
+                store,
+                settings: ServerSettings::default(),
+                alone: true,
+            })
+        }
+        #[cfg(feature = "cluster")]
+        StoreSettings::Cassandra(cluster) => {
+            let store = open::cassandra(cluster, clock, randomness.clone(), metrics)
+                .await
+                .map_err(|error| internal(&error))?;
+            // A statement that was sent as a call ended may still be under way.
+            let longest_request = settings.default_deadline + cluster.request_timeout;
+            Ok(Opened {
+                store,
+                settings: ServerSettings::default().shared(longest_request),
+                alone: false,
+            })
+        }
+    }
 }
 
 impl Served {

@@ -4,14 +4,14 @@ use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Settings;
 use super::origin::Loaded;
+use super::{Settings, StoreSettings};
 use crate::units::{parse_duration, parse_size};
 
 /// Checks every value. All that are wrong are named.
 pub(super) fn check(loaded: &[Loaded]) -> Result<Settings, Vec<String>> {
     let mut problems = Vec::new();
-    let () = of(loaded, "store.kind", &mut problems, store_kind);
+    let store = store(loaded, &mut problems);
     let settings = Settings {
         listen: of(loaded, "server.listen", &mut problems, address),
         insecure: of(loaded, "server.insecure", &mut problems, boolean),
@@ -20,7 +20,7 @@ pub(super) fn check(loaded: &[Loaded]) -> Result<Settings, Vec<String>> {
         requests_in_flight_max: of(loaded, "server.requests_in_flight_max", &mut problems, count),
         request_bytes_in_flight_max: of(loaded, "server.request_bytes_in_flight_max", &mut problems, size),
         message_bytes_max: of(loaded, "server.message_bytes_max", &mut problems, size),
-        data_dir: of(loaded, "store.embedded.data_dir", &mut problems, folder),
+        store,
     };
     if problems.is_empty() {
         Ok(settings)
@@ -30,7 +30,7 @@ pub(super) fn check(loaded: &[Loaded]) -> Result<Settings, Vec<String>> {
 }
 
 /// The value of a setting; one that is wrong is named, and stands for nothing.
-fn of<T: Default>(
+pub(super) fn of<T: Default>(
     loaded: &[Loaded],
     name: &str,
     problems: &mut Vec<String>,
@@ -55,14 +55,14 @@ fn address(text: &str) -> Result<String, String> {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).and_then(|duration| match duration {
         Duration::ZERO => Err("use more than 0".to_owned()),
         duration => Ok(duration),
     })
 }
 
-fn count(text: &str) -> Result<usize, String> {
+pub(super) fn count(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err(format!("`{text}` is not a number above 0")),
         Ok(count) => Ok(count),
@@ -82,10 +82,34 @@ fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
-fn store_kind(text: &str) -> Result<(), String> {
+#[derive(Default)]
+enum StoreKind {
+    #[default]
+    Embedded,
+    #[cfg(feature = "cluster")]
+    Cassandra,
+}
+
+fn store(loaded: &[Loaded], problems: &mut Vec<String>) -> StoreSettings {
+    match of(loaded, "store.kind", problems, store_kind) {
+        StoreKind::Embedded => StoreSettings::Embedded {
+            data_dir: of(loaded, "store.embedded.data_dir", problems, folder),
+        },
+        #[cfg(feature = "cluster")]
+        StoreKind::Cassandra => StoreSettings::Cassandra(Box::new(super::cassandra::check(loaded, problems))),
+    }
+}
+
+fn store_kind(text: &str) -> Result<StoreKind, String> {
     match text {
-        "embedded" => Ok(()),
-        _ => Err(format!("there is no store `{text}` in this build; use embedded")),
+        "embedded" => Ok(StoreKind::Embedded),
+        #[cfg(feature = "cluster")]
+        "cassandra" => Ok(StoreKind::Cassandra),
+        #[cfg(not(feature = "cluster"))]
+        "cassandra" => {
+            Err("this build keeps events in a folder only; build with `--features cluster`".to_owned())
+        }
+        _ => Err(format!("there is no store `{text}`; use embedded or cassandra")),
     }
 }
 

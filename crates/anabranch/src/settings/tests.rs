@@ -31,11 +31,17 @@ fn origin_of(loaded: &[Loaded], name: &str) -> Origin {
     loaded.iter().find(|one| one.name == name).unwrap().origin.clone()
 }
 
+fn in_folder(folder: &str) -> StoreSettings {
+    StoreSettings::Embedded {
+        data_dir: folder.into(),
+    }
+}
+
 #[test]
 fn defaults_are_right() {
     let (settings, loaded) = with(&SettingsArgs::default(), None, &[]).unwrap();
     assert_eq!(settings.listen, "127.0.0.1:7600");
-    assert_eq!(settings.data_dir, Path::new("./anabranch-data"));
+    assert_eq!(settings.store, in_folder("./anabranch-data"));
     assert!(!settings.insecure);
     assert_eq!(loaded.len(), KEYS.len());
     assert!(loaded.iter().all(|one| one.origin == Origin::Default));
@@ -55,7 +61,7 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
     };
     let (settings, loaded) = with(&args, Some(file), &environment).unwrap();
     assert_eq!(settings.listen, "127.0.0.1:3");
-    assert_eq!(settings.data_dir, Path::new("e"));
+    assert_eq!(settings.store, in_folder("e"));
     assert!(settings.insecure);
     assert_eq!(
         origin_of(&loaded, "server.listen"),
@@ -84,7 +90,7 @@ fn an_unknown_key_names_the_nearest() {
 
 #[test]
 fn everything_that_is_wrong_is_named_at_once() {
-    let file = "[server]\nlisten = \"nowhere\"\ndrain_grace = \"soon\"\n[store]\nkind = \"cassandra\"\n[bus]\nkind = \"kafka\"\n";
+    let file = "[server]\nlisten = \"nowhere\"\ndrain_grace = \"soon\"\n[store]\nkind = \"oracle\"\n[bus]\nkind = \"kafka\"\n";
     let problems = with(&SettingsArgs::default(), Some(file), &[]).unwrap_err();
     assert_eq!(problems.len(), 4, "{problems:?}");
     assert!(problems[0].contains("no setting `bus.kind`"));
@@ -99,4 +105,63 @@ fn everything_that_is_wrong_is_named_at_once() {
 fn a_file_that_does_not_parse_says_where() {
     let problems = with(&SettingsArgs::default(), Some("[server\n"), &[]).unwrap_err();
     assert!(problems[0].starts_with("FILE: "), "{problems:?}");
+}
+
+#[cfg(not(feature = "cluster"))]
+#[test]
+fn a_build_without_clusters_says_how_to_get_one() {
+    let problems = with(
+        &SettingsArgs::default(),
+        Some("[store]\nkind = \"cassandra\"\n"),
+        &[],
+    )
+    .unwrap_err();
+    assert_eq!(
+        problems,
+        ["store.kind (from FILE): this build keeps events in a folder only; build with `--features cluster`"]
+    );
+}
+
+#[cfg(feature = "cluster")]
+mod cassandra {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_cluster_is_set_up_from_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let password_file = folder.path().join("password");
+        std::fs::write(&password_file, "s3cret\n").unwrap();
+        let file = format!(
+            "[store]\nkind = \"cassandra\"\n[store.cassandra]\ncontact_points = \"a:9042, b:9042\"\n\
+             datacenter = \"dc1\"\nconsistency = \"EACH_QUORUM\"\nusername = \"u\"\npassword_file = {password_file:?}\n\
+             address_map = \"10.0.0.1:9042=127.0.0.1:1\"\n[store.cassandra.tls]\nca_file = \"ca.pem\"\n"
+        );
+        let (settings, loaded) = with(&SettingsArgs::default(), Some(&file), &[]).unwrap();
+        let StoreSettings::Cassandra(cluster) = settings.store else {
+            panic!("it is a cluster");
+        };
+        assert_eq!(cluster.contact_points, ["a:9042", "b:9042"]);
+        assert_eq!(cluster.datacenter.as_deref(), Some("dc1"));
+        assert_eq!(cluster.request_timeout, Duration::from_secs(5));
+        assert_eq!(cluster.credentials.unwrap().password, "s3cret");
+        assert_eq!(cluster.tls.unwrap().client, None);
+        assert_eq!(cluster.address_map.len(), 1);
+        assert!(loaded.iter().all(|one| !one.value.contains("s3cret")));
+    }
+
+    #[test]
+    fn everything_that_is_wrong_of_a_cluster_is_named() {
+        let file = "[store]\nkind = \"cassandra\"\n[store.cassandra]\ncontact_points = \"a\"\nkeyspace = \"A-b\"\n\
+                    replication_factor = 0\nconsistency = \"ONE\"\nusername = \"u\"\naddress_map = \"x\"\n\
+                    [store.cassandra.tls]\nkey_file = \"k\"\n";
+        let problems = with(&SettingsArgs::default(), Some(file), &[]).unwrap_err();
+        assert_eq!(problems.len(), 7, "{problems:#?}");
+        assert!(
+            problems
+                .iter()
+                .any(|problem| problem.contains("one replica may not have what was acked"))
+        );
+    }
 }

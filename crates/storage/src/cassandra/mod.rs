@@ -277,4 +277,4 @@ impl fmt::Debug for CassandraStore {
 }
 
 #[cfg(test)]
-mod tests;
+mod statements_tests;

@@ -30,6 +30,12 @@ const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyspaceName(String);
 
+impl Default for KeyspaceName {
+    fn default() -> Self {
+        Self("anabranch".to_owned())
+    }
+}
+
 /// Why a name was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{name}` is no name of a keyspace: use 1 to 16 of a-z and 0-9, starting with a letter")]

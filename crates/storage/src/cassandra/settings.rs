@@ -11,7 +11,7 @@ use anabranch_model::Consistency;
 use super::names::KeyspaceName;
 
 /// Where the cluster is and how it is used.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CassandraSettings {
     /// Nodes to ask for the others: HOST:PORT.
     pub contact_points: Vec<String>,
