@@ -157,7 +157,7 @@ pub(crate) const KEYS: [Key; 22] = [
     key(
         "store.cassandra.address_map",
         "",
-        "where nodes answer, if not where they say: IP:PORT=IP:PORT, with commas between",
+        "where nodes answer, if not where they say: IP=IP:PORT, with commas between",
         None,
     ),
 ];

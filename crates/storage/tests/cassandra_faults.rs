@@ -324,7 +324,10 @@ async fn behind_proxies(keyspace: &Keyspace) -> (RunningProxy, CassandraSettings
     let proxy = Proxy::new(proxies).run().await.unwrap();
     let settings = CassandraSettings {
         contact_points: nodes.iter().map(|node| proxied[node].to_string()).collect(),
-        address_map: proxied,
+        address_map: proxied
+            .into_iter()
+            .map(|(node, proxy)| (node.ip(), proxy))
+            .collect(),
         request_timeout: Duration::from_secs(1),
         ..keyspace.settings()
     };
@@ -537,7 +540,7 @@ fn text_of(body: &[u8]) -> String {
 /// A text with names, ids and copies taken out, as the list has it.
 fn general(text: &str, keyspace: &str) -> String {
     let mut text = text.to_owned();
-    for namespace in ["ns", "kafka_hi__qdlf2tksr4hhgdi7ilfe"] {
+    for namespace in ["ns", "kafka_his__punf3vce2dg2ysrkmhpf"] {
         let events = format!("{keyspace}_{namespace}");
         text = text
             .replace(&format!("{events}.data_all"), "<events>.<table>")

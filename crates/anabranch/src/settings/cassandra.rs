@@ -1,7 +1,7 @@
 //! The settings of a cluster.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use anabranch_model::Consistency;
@@ -115,10 +115,10 @@ fn password(file: &str) -> Result<Option<String>, String> {
     Ok(Some(password.to_owned()))
 }
 
-fn address_map(text: &str) -> Result<HashMap<SocketAddr, SocketAddr>, String> {
+fn address_map(text: &str) -> Result<HashMap<IpAddr, SocketAddr>, String> {
     listed(text)
         .map(|pair| {
-            let wrong = || format!("`{pair}` is not IP:PORT=IP:PORT");
+            let wrong = || format!("`{pair}` is not IP=IP:PORT");
             let (said, reached) = pair.split_once('=').ok_or_else(wrong)?;
             Ok((
                 said.parse().map_err(|_| wrong())?,

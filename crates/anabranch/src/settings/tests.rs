@@ -136,7 +136,7 @@ mod cassandra {
         let file = format!(
             "[store]\nkind = \"cassandra\"\n[store.cassandra]\ncontact_points = \"a:9042, b:9042\"\n\
              datacenter = \"dc1\"\nconsistency = \"EACH_QUORUM\"\nusername = \"u\"\npassword_file = {password_file:?}\n\
-             address_map = \"10.0.0.1:9042=127.0.0.1:1\"\n[store.cassandra.tls]\nca_file = \"ca.pem\"\n"
+             address_map = \"10.0.0.1=127.0.0.1:1\"\n[store.cassandra.tls]\nca_file = \"ca.pem\"\n"
         );
         let (settings, loaded) = with(&SettingsArgs::default(), Some(&file), &[]).unwrap();
         let StoreSettings::Cassandra(cluster) = settings.store else {

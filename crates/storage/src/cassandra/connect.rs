@@ -4,19 +4,22 @@
 //! contact points ─▶ role ─▶ data centre ─▶ shared keyspace ─▶ tables of records ─▶ copies ─▶ one serial read
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_runtime::telemetry::Metrics;
 use anabranch_runtime::{Clock, Randomness, error_chain};
+use async_trait::async_trait;
 use scylla::client::session::{Session, TlsContext};
 use scylla::client::session_builder::SessionBuilder;
 use scylla::cluster::metadata::Strategy;
 use scylla::errors::{
     ConnectionError, ConnectionPoolError, ConnectionSetupRequestErrorKind, DbError, MetadataError,
-    NewSessionError,
+    NewSessionError, TranslationError,
 };
+use scylla::policies::address_translator::{AddressTranslator, UntranslatedPeer};
 use sha2::{Digest, Sha256};
 use uuid::Builder;
 
@@ -92,6 +95,17 @@ pub async fn open(
     Ok(store)
 }
 
+/// Where nodes answer, by the address that they say.
+struct AddressMap(HashMap<IpAddr, SocketAddr>);
+
+#[async_trait]
+impl AddressTranslator for AddressMap {
+    async fn translate_address(&self, peer: &UntranslatedPeer) -> Result<SocketAddr, TranslationError> {
+        let said = peer.untranslated_address();
+        Ok(self.0.get(&said.ip()).copied().unwrap_or(said))
+    }
+}
+
 async fn connect(settings: &CassandraSettings) -> Result<Session, StoreError> {
     let mut builder = SessionBuilder::new()
         .known_nodes(&settings.contact_points)
@@ -113,7 +127,7 @@ async fn connect(settings: &CassandraSettings) -> Result<Session, StoreError> {
         builder = builder.tls_context(Some(TlsContext::Rustls023(tls::client(tls)?)));
     }
     if !settings.address_map.is_empty() {
-        builder = builder.address_translator(Arc::new(settings.address_map.clone()));
+        builder = builder.address_translator(Arc::new(AddressMap(settings.address_map.clone())));
     }
     builder
         .build()

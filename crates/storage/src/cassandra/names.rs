@@ -187,7 +187,7 @@ mod tests {
         // Part of the stored format.
         assert_eq!(
             of("Kafka-History"),
-            "anabranch_kafka_history__qdlf2tksr4hhgdi7ilfe"
+            "anabranch_kafka_history__punf3vce2dg2ysrkmhpf"
         );
         let others = [
             "a-b",

@@ -138,14 +138,14 @@ impl RecordStatement {
     /// All there are.
     pub(super) const ALL: [Self; 5] = [Self::Get, Self::Insert, Self::Update, Self::List, Self::ListOn];
 
-    /// Its text. `None`: a table without clustering columns is not listed.
+    /// Its text. `None`: there are tables that nobody lists.
     pub(super) fn text(self, keyspace: &KeyspaceName, of: RecordTable) -> Option<String> {
         let table = CqlTable::shared(keyspace, of.name());
         let equal = |(name, _): &Column| format!("{name} = ?");
         let partition = joined(of.partition(), " AND ", equal);
         let key = joined(of.key(), " AND ", equal);
         let clustering = joined(of.clustering(), ", ", name);
-        let listed = !of.clustering().is_empty();
+        let listed = !matches!(of, RecordTable::StoreRecord | RecordTable::EventTable);
         Some(match self {
             Self::Get => format!("SELECT version, record, writer FROM {table} WHERE {key}"),
             Self::Insert => {

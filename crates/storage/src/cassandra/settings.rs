@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,8 +31,8 @@ pub struct CassandraSettings {
     pub request_timeout: Duration,
     /// After this without an answer, what is safe to repeat is sent to one more node.
     pub speculative_delay: Duration,
-    /// Where nodes answer, if not where they say that they do: behind port forwarding, for example.
-    pub address_map: HashMap<SocketAddr, SocketAddr>,
+    /// Where nodes answer, if not at the addresses that they say: behind port forwarding, for example.
+    pub address_map: HashMap<IpAddr, SocketAddr>,
 }
 
 impl CassandraSettings {
