@@ -99,6 +99,6 @@ pub async fn cassandra(
     randomness: Randomness,
     metrics: &Metrics,
 ) -> Result<Store, StoreError> {
-    let store = Arc::new(cassandra::open(settings, clock, randomness, metrics).await?);
+    let store = Arc::new(Box::pin(cassandra::open(settings, clock, randomness, metrics)).await?);
     Ok(Store::of_parts(store.clone(), store.clone(), store))
 }

@@ -1,6 +1,10 @@
 //! The store on a real Cassandra: the contract, what several servers do at once, and what is said at the start.
 
-#![expect(clippy::unwrap_used, reason = "a test panics when it fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test panics when it fails, and says when it does not run"
+)]
 
 mod cluster;
 

@@ -78,11 +78,13 @@ impl Keyspace {
 }
 
 pub(crate) async fn open(settings: &CassandraSettings) -> Result<CassandraStore, StoreError> {
-    cassandra::open(
+    let randomness = Randomness::from_system().unwrap();
+    let metrics = Metrics::default();
+    Box::pin(cassandra::open(
         settings,
         SystemClock::new(),
-        Randomness::from_system().unwrap(),
-        &Metrics::default(),
-    )
+        randomness,
+        &metrics,
+    ))
     .await
 }
