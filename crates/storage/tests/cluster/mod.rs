@@ -41,7 +41,7 @@ impl Keyspace {
 
     pub(crate) fn settings(&self) -> CassandraSettings {
         CassandraSettings {
-            replication_factor: 1,
+            replication_factor: u32::try_from(self.points.len().min(3)).unwrap(),
             ..CassandraSettings::new(self.points.clone(), self.name.clone())
         }
     }
