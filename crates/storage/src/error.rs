@@ -22,6 +22,12 @@ pub enum ErrorKind {
     Corrupt,
 }
 
+/// An error of a library that names its causes itself, as one text: its chain would name each of them again.
+#[cfg(feature = "cassandra")]
+pub(crate) fn as_text(error: &dyn std::fmt::Display) -> BoxError {
+    error.to_string().into()
+}
+
 /// Why a store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -31,7 +31,7 @@ const TASKS_GRACE: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(session: &Session, serve: &Serve) -> Result<(), Failure> {
     let (settings, _) = load(&serve.settings)?;
-    start_logs("info,lsm_tree=off")?;
+    start_logs("info,lsm_tree=off,scylla=warn")?;
     let served = start(session.clock.clone(), &settings).await?;
     print_line(&format!("listening on {}", served.url()))?;
     served.until_told().await

@@ -34,7 +34,7 @@ use super::records_cql::{RecordTable, WIDE_SLICE, create_wide_slice};
 use super::replication::Replication;
 use super::settings::CassandraSettings;
 use super::tls;
-use crate::error::StoreError;
+use crate::error::{StoreError, as_text};
 use crate::records::RecordKey;
 
 /// A node that does not answer a ping for so long is left, with what waits for it.
@@ -158,7 +158,7 @@ fn cannot_connect(settings: &CassandraSettings, error: NewSessionError) -> Store
     };
     StoreError::Open {
         reason,
-        source: Some(error.into()),
+        source: Some(as_text(&error)),
     }
 }
 
@@ -216,8 +216,8 @@ impl CassandraStore {
             let factor = self.replication.factor();
             if usize::try_from(factor).unwrap_or(usize::MAX) > nodes {
                 return Err(open_error(format!(
-                    "keyspace {keyspace} is to be made with {factor} copies in data centre `{}`, which has {nodes} \
-                     nodes; add nodes, or set store.cassandra.replication_factor (1 is enough to try it out)",
+                    "keyspace {keyspace} is to be made with {factor} copies, and data centre `{}` has fewer nodes \
+                     ({nodes}); add nodes, or set store.cassandra.replication_factor (1 is enough to try it out)",
                     self.replication.datacenter()
                 )));
             }
@@ -252,7 +252,7 @@ impl CassandraStore {
             };
             StoreError::Open {
                 reason: format!("{what}: {text}"),
-                source: Some(error.into()),
+                source: Some(as_text(&error)),
             }
         })
     }

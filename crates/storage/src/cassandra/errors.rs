@@ -11,7 +11,7 @@ use scylla::errors::{DbError, ExecutionError, PrepareError, RequestAttemptError,
 use scylla::observability::history::{AttemptId, HistoryListener, RequestId, SpeculativeId};
 use scylla::policies::retry::RetryDecision;
 
-use crate::error::StoreError;
+use crate::error::{StoreError, as_text};
 
 /// True when a table or keyspace is missing, or the node that was asked does not know it yet.
 pub(super) fn is_missing(error: &ExecutionError) -> bool {
@@ -41,7 +41,7 @@ pub(super) fn of_read(doing: &'static str, error: ExecutionError) -> StoreError 
         None if is_overloaded(&error) => StoreError::Overloaded,
         None => StoreError::Unavailable {
             doing,
-            source: error.into(),
+            source: as_text(&error),
         },
     }
 }
@@ -53,7 +53,7 @@ pub(super) fn of_write(doing: &'static str, error: ExecutionError, certain: bool
     } else {
         StoreError::Unknown {
             doing,
-            source: error.into(),
+            source: as_text(&error),
         }
     }
 }

@@ -26,7 +26,7 @@ use super::events_cql::{create_events, drop_table};
 use super::names::{CqlName, CqlTable};
 use super::policy::Purpose;
 use super::record_place::Place;
-use crate::error::StoreError;
+use crate::error::{StoreError, as_text};
 use crate::events::TableName;
 use crate::records::{CasOutcome, VersionedRecord};
 
@@ -119,7 +119,7 @@ impl CassandraStore {
             Ok(Some(VersionedRecord { value: Some(_), .. })) => match self.table_id(&table).await {
                 Ok(Some(_)) => errors::of_read(purpose.doing(), error),
                 // It is being made or dropped, or the node has not heard of it yet.
-                Ok(None) => unavailable(error.into()),
+                Ok(None) => unavailable(as_text(&error)),
                 Err(error) => unavailable(error.into()),
             },
             Ok(_) => {
@@ -214,7 +214,7 @@ impl CassandraStore {
         let agreed = self.cluster.session().await_schema_agreement().await;
         agreed.map(drop).map_err(|error| StoreError::Unavailable {
             doing: "waiting until all nodes agree on the schema",
-            source: error.into(),
+            source: as_text(&error),
         })
     }
 
