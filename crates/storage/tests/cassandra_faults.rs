@@ -34,7 +34,7 @@ use cluster::{Keyspace, contact_points};
 use scylla::errors::DbError;
 use scylla_proxy::{
     Condition, Node, Proxy, ProxyError, Reaction, RequestOpcode, RequestReaction, RequestRule,
-    ResponseOpcode, ResponseReaction, ResponseRule, RunningProxy, ShardAwareness, WorkerError,
+    ResponseOpcode, ResponseReaction, ResponseRule, RunningProxy, ShardAwareness,
     example_db_errors as errors,
 };
 
