@@ -11,6 +11,8 @@ mod namespace;
 mod namespace_settings;
 mod pages;
 mod read;
+#[cfg(feature = "cluster")]
+mod replay;
 mod search;
 mod serve;
 mod slices;
@@ -97,6 +99,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Read(read) => read::run(&session, read).await,
         Command::Search(search) => search::run(&session, search).await,
         Command::Aggregate(aggregate) => aggregate::run(&session, aggregate).await,
+        #[cfg(feature = "cluster")]
+        Command::Replay(replay) => replay::run(&session, replay).await,
         Command::Namespace(namespace) => namespace::run(&session, namespace).await,
         Command::Slices { namespace } => slices::run(&session, &namespace).await,
         Command::Split(split) => split::run(&session, split).await,
