@@ -17,9 +17,7 @@ use crate::commands::Bench;
 use crate::output::Format;
 
 pub(crate) use events::{Aggregate, Interval, OnError, Paging, Read, Search, What, Write};
-pub(crate) use operate::{
-    Namespace, NamespaceSettings, Split, SplitStateFlag, Sstable, SstableLines, WhichPartition,
-};
+pub(crate) use operate::{Namespace, NamespaceSettings, Split, Sstable, SstableLines, WhichPartition};
 #[cfg(feature = "cluster")]
 pub(crate) use replay::Replay;
 

@@ -3,6 +3,7 @@
 mod aggregate;
 mod bench;
 mod blocks;
+mod bus;
 mod config;
 mod errors;
 mod explain;

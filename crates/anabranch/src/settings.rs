@@ -4,6 +4,7 @@
 //! - Every value knows where it came from.
 //! - A value is checked once, here; what is inside [`Settings`] is right.
 
+mod bus;
 mod check;
 mod load;
 mod origin;
@@ -11,6 +12,9 @@ mod origin;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use bus::Bus;
+#[cfg(feature = "cluster")]
+pub(crate) use bus::setting_of;
 pub(crate) use load::load;
 pub(crate) use origin::Loaded;
 
@@ -28,7 +32,7 @@ pub(crate) struct Key {
 }
 
 /// Every setting, in the order that `config show` prints them.
-pub(crate) const KEYS: [Key; 9] = [
+pub(crate) const KEYS: [Key; 19] = [
     key(
         "server.listen",
         "127.0.0.1:7600",
@@ -78,6 +82,67 @@ pub(crate) const KEYS: [Key; 9] = [
         "folder of the embedded store",
         Some("--data-dir"),
     ),
+    key(
+        "bus.kind",
+        "store",
+        "how detections of wide partitions reach the planner: store, or kafka (needs a build with --features cluster)",
+        None,
+    ),
+    key(
+        "bus.kafka.bootstrap_servers",
+        "127.0.0.1:9092",
+        "brokers to begin with: HOST:PORT, several with commas between",
+        None,
+    ),
+    key(
+        "bus.kafka.topic",
+        "anabranch.detections",
+        "topic of detections; one for all servers and planners of a store",
+        None,
+    ),
+    key(
+        "bus.kafka.dead_letter_topic",
+        "anabranch.detections.dead",
+        "topic of messages that are no detections, with the reason",
+        None,
+    ),
+    key(
+        "bus.kafka.group",
+        "anabranch.planners",
+        "consumer group of the planners of a store",
+        None,
+    ),
+    key(
+        "bus.kafka.client_id",
+        "anabranch",
+        "what brokers log this process as",
+        None,
+    ),
+    key(
+        "bus.kafka.create_topics",
+        "false",
+        "create both topics when they are not there",
+        None,
+    ),
+    key(
+        "bus.kafka.partitions",
+        "12",
+        "partitions that the topic is created with; at most so many planners take detections in",
+        None,
+    ),
+    key(
+        "bus.kafka.replication",
+        "0",
+        "replicas that topics are created with; 0 leaves it to the brokers",
+        None,
+    ),
+    key(
+        "bus.kafka.properties_file",
+        "",
+        "what the client needs besides, as librdkafka names it: a NAME=VALUE a line. TLS and SCRAM need a build with \
+         --features cluster-tls; without, there is PLAINTEXT, and SASL_PLAINTEXT with PLAIN",
+        None,
+    ),
 ];
 
 const fn key(
@@ -105,6 +170,7 @@ pub(crate) struct Settings {
     pub(crate) request_bytes_in_flight_max: usize,
     pub(crate) message_bytes_max: usize,
     pub(crate) data_dir: PathBuf,
+    pub(crate) bus: Bus,
 }
 
 #[cfg(test)]

@@ -7,15 +7,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anabranch_model::{NamespaceName, PartitionKey, SliceName, TimeSeriesId};
+use anabranch_runtime::{Clock, SystemClock};
 use async_trait::async_trait;
 
 use crate::{Delivery, Detection, DetectionBus};
 
 /// Calls of `receive` in which everything that waits has to come: a bus over a network may answer a few times with
 /// nothing before it does.
-const RECEIVES_MAX: usize = 200;
+const RECEIVES_MAX: usize = 500;
 
 /// When what was published can be received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,15 +122,24 @@ async fn ack(bus: &dyn DetectionBus, delivery: &Delivery) {
 async fn partitions(bus: &dyn DetectionBus, at_once: usize, expected: usize) -> Vec<Delivery> {
     let mut found = BTreeMap::new();
     for _ in 0..RECEIVES_MAX {
+        let before = found.len();
         for delivery in receive(bus, at_once).await {
             found.insert(subject(&delivery), delivery);
         }
         if found.len() >= expected {
             break;
         }
+        if found.len() == before {
+            // What is not acked comes at once; the rest may be on its way.
+            pause().await;
+        }
     }
     assert_eq!(found.len(), expected, "partitions delivered");
     found.into_values().collect()
+}
+
+async fn pause() {
+    SystemClock::new().sleep(Duration::from_millis(20)).await;
 }
 
 async fn one(bus: &dyn DetectionBus) -> Delivery {
@@ -179,6 +190,7 @@ async fn with_bytes(bus: &dyn DetectionBus, bytes: u64) -> Delivery {
         if found.detection.bytes == bytes {
             return found;
         }
+        pause().await;
     }
     panic!("no detection of {bytes} bytes comes");
 }

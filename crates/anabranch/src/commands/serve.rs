@@ -8,7 +8,6 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anabranch_bus::StoreBus;
 use anabranch_runtime::telemetry::{self, Metrics};
 use anabranch_runtime::{Randomness, SystemClock, Tasks};
 use anabranch_server::core::Core;
@@ -19,6 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tracing::info;
 
+use super::bus::open_bus;
 use super::config::load;
 use super::{Session, healing};
 use crate::cli::Serve;
@@ -81,7 +81,14 @@ pub(crate) async fn start(clock: Arc<SystemClock>, settings: &Settings) -> Resul
         ))
     })?;
     let (edge, tasks) = (Tasks::new(), Tasks::new());
-    let bus = Arc::new(StoreBus::new(store.records.clone(), &metrics));
+    let bus = open_bus(
+        &settings.bus,
+        store.records.clone(),
+        clock.clone(),
+        &tasks,
+        &metrics,
+    )
+    .await?;
     let core = Core::start(
         store,
         bus.clone(),

@@ -21,6 +21,7 @@ pub(super) fn check(loaded: &[Loaded]) -> Result<Settings, Vec<String>> {
         request_bytes_in_flight_max: of(loaded, "server.request_bytes_in_flight_max", &mut problems, size),
         message_bytes_max: of(loaded, "server.message_bytes_max", &mut problems, size),
         data_dir: of(loaded, "store.embedded.data_dir", &mut problems, folder),
+        bus: super::bus::check(loaded, &mut problems),
     };
     if problems.is_empty() {
         Ok(settings)
@@ -30,7 +31,7 @@ pub(super) fn check(loaded: &[Loaded]) -> Result<Settings, Vec<String>> {
 }
 
 /// The value of a setting; one that is wrong is named, and stands for nothing.
-fn of<T: Default>(
+pub(super) fn of<T: Default>(
     loaded: &[Loaded],
     name: &str,
     problems: &mut Vec<String>,
@@ -74,7 +75,7 @@ fn size(text: &str) -> Result<usize, String> {
     usize::try_from(size).map_err(|_| format!("`{text}` is more than this machine can hold"))
 }
 
-fn boolean(text: &str) -> Result<bool, String> {
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
     match text {
         "true" | "1" | "yes" | "on" => Ok(true),
         "false" | "0" | "no" | "off" => Ok(false),

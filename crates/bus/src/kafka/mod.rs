@@ -6,7 +6,7 @@
 //! ```
 //!
 //! - Publishing returns when all replicas in sync have the detection; it waits in a task, never in a read.
-//! - A process joins the group with its first `receive`: one that only publishes never does.
+//! - A process joins the group when it first asks for detections: one that only publishes never does.
 //! - A position is stored only after every detection before it was acked, and committed a moment later: what a planner that
 //!   died held comes again, and finds its record.
 //! - In a rebalance the planner is told first, and lets go of what it has in hand; then the other begins.
@@ -213,6 +213,8 @@ impl DetectionBus for KafkaBus {
     }
 
     async fn arrived(&self) {
+        // Nothing arrives outside the group. Why it can not be joined is told by `receive`.
+        let _ = self.join();
         self.shared.arrived().await;
     }
 

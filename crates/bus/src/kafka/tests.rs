@@ -66,6 +66,11 @@ impl Process {
             if until(&all) {
                 return all;
             }
+            // What is not acked comes at once, again and again.
+            tokio::select! {
+                () = self.bus.arrived() => {}
+                () = self.clock.sleep(Duration::from_millis(50)) => {}
+            }
         }
         panic!("it does not come; {} came", all.len());
     }

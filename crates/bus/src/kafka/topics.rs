@@ -15,6 +15,9 @@ use super::client;
 use super::error::{Field, KafkaError};
 use super::settings::Connection;
 
+/// Events of a client that are looked through for what went wrong.
+const EVENTS_MAX: usize = 100;
+
 /// A topic that has to be there.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
@@ -74,8 +77,10 @@ impl<'a> Prober<'a> {
             .consumer
             .fetch_metadata(Some(&wanted.name), within)
             .map_err(|_| {
-                // What went wrong inside is told when it is asked for.
-                while self.consumer.poll(Duration::ZERO).is_some() {}
+                // What went wrong inside is told when it is asked for, among other things.
+                for _ in 0..EVENTS_MAX {
+                    let _ = self.consumer.poll(Duration::ZERO);
+                }
                 KafkaError::Unreachable {
                     servers: self.connection.bootstrap_servers.clone(),
                     within,

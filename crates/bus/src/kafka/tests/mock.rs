@@ -39,16 +39,16 @@ const PRODUCE_PASSING: &[Raw] = &[
     Raw::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
     Raw::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
     Raw::RD_KAFKA_RESP_ERR_BROKER_NOT_AVAILABLE,
-    Raw::RD_KAFKA_RESP_ERR_NETWORK_EXCEPTION,
     Raw::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
     Raw::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND,
     Raw::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR,
+    Raw::RD_KAFKA_RESP_ERR_INVALID_MSG,
 ];
 
 /// Codes with which it refuses a batch for good.
 const PRODUCE_STAYING: &[Raw] = &[
     Raw::RD_KAFKA_RESP_ERR_UNKNOWN,
-    Raw::RD_KAFKA_RESP_ERR_INVALID_MSG,
+    Raw::RD_KAFKA_RESP_ERR_NETWORK_EXCEPTION,
     Raw::RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE,
     Raw::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
     Raw::RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE,
@@ -163,11 +163,14 @@ const FETCH: &[Raw] = &[
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fetch_each_code_loses_nothing() {
+    futures::future::join_all(FETCH.iter().map(|code| fetch(*code))).await;
+}
+
+async fn fetch(code: Raw) {
     let (cluster, settings) = cluster("fetch");
     let process = Process::start(&settings).await;
-    for (n, code) in FETCH.iter().enumerate() {
-        let published = detection(&format!("id{n}"), 1);
-        cluster.request_errors(Api::Fetch, &[*code; 3]);
+    for id in ["before", "meanwhile", "later", "last"] {
+        let published = detection(id, 1);
         process.bus.publish(&published).await.unwrap();
         process
             .receive_until(
@@ -175,7 +178,8 @@ async fn fetch_each_code_loses_nothing() {
                 |all| all.iter().any(|delivery| delivery.detection == published),
             )
             .await;
-        cluster.clear_request_errors(Api::Fetch);
+        // Met by the fetches after the one that waits already.
+        cluster.request_errors(Api::Fetch, &[code; 3]);
     }
     process.stop().await;
 }
@@ -200,49 +204,53 @@ const COMMIT: &[Raw] = &[
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commit_each_code_loses_nothing_and_the_next_commit_goes_through() {
-    for code in COMMIT {
-        let (cluster, settings) = cluster("commit");
-        let process = Process::start(&settings).await;
-        for id in ["acked", "open"] {
-            process.bus.publish(&detection(id, 1)).await.unwrap();
-        }
-        let acked = detection("acked", 1);
-        cluster.request_errors(Api::OffsetCommit, &[*code; 2]);
-        process
-            .receive_until(
-                |delivery| delivery.detection == acked,
-                |all| all.iter().any(|delivery| delivery.detection == acked) && all.len() > 1,
-            )
-            .await;
-        // Whatever the code did to membership: an ack after it is committed, and so is the one before.
-        cluster.clear_request_errors(Api::OffsetCommit);
-        process.bus.publish(&detection("later", 1)).await.unwrap();
-        process
-            .receive_until(
-                |delivery| delivery.detection != detection("open", 1),
-                |all| {
-                    all.iter()
-                        .any(|delivery| delivery.detection == detection("later", 1))
-                },
-            )
-            .await;
-        process.stop().await;
+    futures::future::join_all(COMMIT.iter().map(|code| commit(*code))).await;
+}
 
-        let next = Process::start(&settings).await;
-        let left = next
-            .receive_until(
-                |_| true,
-                |all| {
-                    all.iter()
-                        .any(|delivery| delivery.detection == detection("later", 1))
-                },
-            )
-            .await;
-        let again = |id: &str| left.iter().any(|delivery| delivery.detection == detection(id, 1));
-        assert!(again("open"), "{code:?}: what was not acked comes again");
-        assert!(!again("acked"), "{code:?}: what was acked before it does not");
-        next.stop().await;
+async fn commit(code: Raw) {
+    let (cluster, settings) = cluster("commit");
+    let process = Process::start(&settings).await;
+    for id in ["acked", "open"] {
+        process.bus.publish(&detection(id, 1)).await.unwrap();
     }
+    let acked = detection("acked", 1);
+    cluster.request_errors(Api::OffsetCommit, &[code; 2]);
+    process
+        .receive_until(
+            |delivery| delivery.detection == acked,
+            |all| all.iter().any(|delivery| delivery.detection == acked) && all.len() > 1,
+        )
+        .await;
+    // Time for some commits, which meet the code. Whatever it did to membership: an ack after it is committed, and so is the
+    // one before.
+    process.clock.sleep(Duration::from_millis(600)).await;
+    cluster.clear_request_errors(Api::OffsetCommit);
+    process.bus.publish(&detection("later", 1)).await.unwrap();
+    process
+        .receive_until(
+            |delivery| delivery.detection != detection("open", 1),
+            |all| {
+                all.iter()
+                    .any(|delivery| delivery.detection == detection("later", 1))
+            },
+        )
+        .await;
+    process.stop().await;
+
+    let next = Process::start(&settings).await;
+    let left = next
+        .receive_until(
+            |_| true,
+            |all| {
+                all.iter()
+                    .any(|delivery| delivery.detection == detection("later", 1))
+            },
+        )
+        .await;
+    let again = |id: &str| left.iter().any(|delivery| delivery.detection == detection(id, 1));
+    assert!(again("open"), "{code:?}: what was not acked comes again");
+    assert!(!again("acked"), "{code:?}: what was acked before it does not");
+    next.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

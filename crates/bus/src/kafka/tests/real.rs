@@ -76,7 +76,9 @@ async fn a_second_planner_gets_its_share_after_the_first_has_let_go() {
         }
     }
     // All of it is in hand. The second one gets nothing of it before the first has let go.
-    let in_hand = first.bus.receive(count).await.unwrap();
+    let mut in_hand = first.bus.receive(count).await.unwrap();
+    // As they were published: a position passes what was acked only up to the first that was not.
+    in_hand.sort_by_key(id);
     assert_eq!(in_hand.len(), count);
     let second = Process::start(&settings).await;
     tokio::select! {
@@ -102,7 +104,11 @@ async fn a_second_planner_gets_its_share_after_the_first_has_let_go() {
         of_first.is_disjoint(&of_second),
         "one planner for each partition of the topic"
     );
-    assert!(acked.is_disjoint(&of_first) && acked.is_disjoint(&of_second));
+    let again: Vec<_> = of_first
+        .union(&of_second)
+        .filter(|id| acked.contains(*id))
+        .collect();
+    assert!(again.is_empty(), "{again:?} were acked before they went");
     // An ack of what is another's changes nothing, and all is committed at the end.
     for delivery in &in_hand {
         first.bus.ack(delivery).await.unwrap();
