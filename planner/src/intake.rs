@@ -106,3 +106,6 @@ fn place(namespace: Option<&LoadedNamespace>, detection: &Detection) -> Result<P
         end: bucket.end,
     })
 }
+
+#[cfg(test)]
+mod tests;

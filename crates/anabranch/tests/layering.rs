@@ -114,6 +114,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// Crates that only one of ours may name.
 const OWNED: &[(&str, &str)] = &[
     ("lsm-tree", "anabranch-storage"),
+    ("rdkafka", "anabranch-bus"),
     ("prost-build", "anabranch-proto"),
 ];
 
@@ -200,10 +201,9 @@ fn inner_crates_do_not_know_the_wire() {
     }
 }
 
-#[test]
-fn the_engine_is_named_in_one_module() {
-    let storage = concat!(env!("CARGO_MANIFEST_DIR"), "/../storage/src");
-    let mut files = vec![std::path::PathBuf::from(storage)];
+/// Files under a folder that have a text in them.
+fn naming(folder: &str, text: &str) -> Vec<std::path::PathBuf> {
+    let mut files = vec![std::path::PathBuf::from(folder)];
     let mut naming = Vec::new();
     while let Some(path) = files.pop() {
         if path.is_dir() {
@@ -212,9 +212,43 @@ fn the_engine_is_named_in_one_module() {
                     .unwrap()
                     .map(|entry| entry.unwrap().path()),
             );
-        } else if std::fs::read_to_string(&path).unwrap().contains("lsm_tree::") {
-            naming.push(path.file_name().unwrap().to_string_lossy().into_owned());
+        } else if std::fs::read_to_string(&path).unwrap().contains(text) {
+            naming.push(path);
         }
     }
-    assert_eq!(naming, ["tree.rs"]);
+    naming
+}
+
+#[test]
+fn the_engine_is_named_in_one_module() {
+    let storage = concat!(env!("CARGO_MANIFEST_DIR"), "/../storage/src");
+    let naming = naming(storage, "lsm_tree::");
+    assert_eq!(naming.len(), 1, "{naming:?}");
+    assert!(naming[0].ends_with("tree.rs"), "{naming:?}");
+}
+
+#[test]
+fn the_kafka_client_is_named_in_one_module() {
+    let bus = concat!(env!("CARGO_MANIFEST_DIR"), "/../bus/src");
+    let naming = naming(bus, "rdkafka::");
+    assert!(!naming.is_empty());
+    let module = std::path::Path::new(bus).join("kafka");
+    for path in naming {
+        assert!(path.starts_with(&module), "{}", path.display());
+    }
+}
+
+#[test]
+fn nothing_of_kafka_is_built_by_default() {
+    let manifest =
+        |path: &str| std::fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    for path in ["Cargo.toml", "../bus/Cargo.toml"] {
+        let features = manifest(path);
+        assert!(
+            !features.contains("default = ["),
+            "{path} has features by default"
+        );
+    }
+    let bus = manifest("../bus/Cargo.toml");
+    assert!(bus.contains("rdkafka = { workspace = true, optional = true }"));
 }
