@@ -103,14 +103,15 @@ impl Shared {
     /// records are written by compare-and-set, so a receiver that is late does no harm.
     pub(super) fn recall(&self, topic_partitions: &[i32], within: Duration) {
         let mut state = self.state();
-        if !state.window.recall(topic_partitions) || state.stopping {
+        state.window.recall(topic_partitions);
+        if !state.window.is_recalled_in_hand() || state.stopping {
             return;
         }
         self.recalled.send_replace(true);
         // Whoever waits between two calls asks again, and so lets go.
         self.arrived.notify_one();
         let waited = self.let_go.wait_timeout_while(state, within, |state| {
-            state.window.is_in_hand() && !state.stopping
+            state.window.is_recalled_in_hand() && !state.stopping
         });
         let (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         drop(state);

@@ -76,17 +76,21 @@ impl Window {
         self.assigned.insert(topic_partition, assigned);
     }
 
-    /// Partitions of the topic go to another soon. True when something of them is in hand.
-    pub(super) fn recall(&mut self, topic_partitions: &[i32]) -> bool {
+    /// Partitions of the topic go to another soon: nothing of them is delivered any more.
+    pub(super) fn recall(&mut self, topic_partitions: &[i32]) {
         for topic_partition in topic_partitions {
             if let Some(assigned) = self.assigned.get_mut(topic_partition) {
                 assigned.recalled = true;
             }
         }
+    }
+
+    /// True while the receiver may be working on something that goes to another.
+    pub(super) fn is_recalled_in_hand(&self) -> bool {
         let in_hand = self.in_hand.iter().filter_map(|subject| self.held.get(subject));
         in_hand
             .flat_map(|held| &held.messages)
-            .any(|place| topic_partitions.contains(&place.topic_partition))
+            .any(|place| self.is_recalled(place.topic_partition))
     }
 
     /// Partitions of the topic are read by another from now on.
@@ -151,11 +155,6 @@ impl Window {
     /// The receiver has let go of what it was handed.
     pub(super) fn let_go(&mut self) {
         self.in_hand.clear();
-    }
-
-    /// True while the receiver may be working on something.
-    pub(super) fn is_in_hand(&self) -> bool {
-        !self.in_hand.is_empty()
     }
 
     /// Hands out what is held, on from where the last delivery ended.
@@ -349,12 +348,13 @@ mod tests {
         hold(&mut window, 1, 0, "b", 1);
         let dead = window.read(0, 1).unwrap();
         let delivered = window.deliver(10);
-        assert!(window.is_in_hand());
-        assert!(window.recall(&[0]), "`a` is in hand");
+        assert!(!window.is_recalled_in_hand());
+        window.recall(&[0]);
+        assert!(window.is_recalled_in_hand(), "it is `a`");
         window.let_go();
-        assert!(!window.recall(&[0]));
         let others = window.deliver(10);
         assert_eq!((others.len(), &others[0]), (1, &delivered[1]));
+        assert!(!window.is_recalled_in_hand(), "`b` stays here");
         window.revoke(&[0]);
         assert_eq!(window.read(0, 2), None);
         // It comes back: the same offsets, read again under another term.
@@ -375,7 +375,8 @@ mod tests {
         hold(&mut window, 0, 7, "a", 1);
         hold(&mut window, 1, 0, "a", 2);
         let delivery = window.deliver(1).remove(0);
-        assert!(!window.recall(&[2]));
+        window.recall(&[2]);
+        assert!(!window.is_recalled_in_hand());
         window.ack(&delivery);
         assert_eq!(window.positions(), [(0, 8), (1, 1)]);
     }
