@@ -215,6 +215,8 @@ fn killed_at(server: &Server, args: &[&str], checkpoint: &Path, lines: usize) ->
         }
         let text = std::fs::read_to_string(checkpoint).unwrap_or_default();
         if text.lines().count() >= lines {
+            // In the middle of the page behind it.
+            std::thread::sleep(Duration::from_millis(60 * (lines as u64 % 4)));
             signal(&child, "KILL");
             child.wait().unwrap();
             return true;
