@@ -13,11 +13,7 @@ use crate::settings::Bus;
 /// The bus, which ends with `tasks`.
 #[cfg_attr(
     not(feature = "cluster"),
-    expect(
-        clippy::unused_async,
-        unused_variables,
-        reason = "the store's bus asks nobody"
-    )
+    expect(unused_variables, reason = "the store's bus asks nobody")
 )]
 pub(super) async fn open_bus(
     bus: &Bus,
