@@ -1,11 +1,12 @@
 //! Detections become records.
 //!
 //! Idempotent: a detection that comes twice finds its record. The record is stored first, and only then is the detection
-//! acked, so one that was handed out to a planner that died comes again.
+//! acked, so one that was handed out to a planner that died comes again. What the bus recalls is let go of at once, wherever it
+//! stands: who gets it begins anew.
 
 use std::collections::BTreeMap;
 
-use anabranch_bus::Detection;
+use anabranch_bus::{Delivery, Detection};
 use anabranch_catalog::{LoadedNamespace, load};
 use anabranch_model::namespace::Rollout;
 use anabranch_model::{EventTime, NamespaceName};
@@ -27,8 +28,17 @@ impl Planning {
     /// Takes in what waits on the bus, once. How many detections that was.
     pub(crate) async fn intake(&self) -> Result<usize, RoundError> {
         let deliveries = self.parts.bus.receive(self.settings.detections_max).await?;
-        let mut loaded: BTreeMap<NamespaceName, Option<LoadedNamespace>> = BTreeMap::new();
         let count = deliveries.len();
+        tokio::select! {
+            biased;
+            () = self.parts.bus.recalled() => self.metrics.recalled(),
+            taken = Box::pin(self.take_in(deliveries)) => taken?,
+        }
+        Ok(count)
+    }
+
+    async fn take_in(&self, deliveries: Vec<Delivery>) -> Result<(), RoundError> {
+        let mut loaded: BTreeMap<NamespaceName, Option<LoadedNamespace>> = BTreeMap::new();
         for delivery in deliveries {
             let detection = &delivery.detection;
             let name = &detection.namespace;
@@ -46,7 +56,7 @@ impl Planning {
                 self.metrics.detection(outcome);
             }
         }
-        Ok(count)
+        Ok(())
     }
 
     async fn record(&self, detection: &Detection, place: &Place) -> Result<Option<&'static str>, RoundError> {
@@ -96,3 +106,6 @@ fn place(namespace: Option<&LoadedNamespace>, detection: &Detection) -> Result<P
         end: bucket.end,
     })
 }
+
+#[cfg(test)]
+mod tests;

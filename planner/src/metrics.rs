@@ -33,6 +33,7 @@ struct ByOutcome {
 #[derive(Clone, Debug, Default)]
 pub struct PlannerMetrics {
     detections: Family<ByOutcome, Counter>,
+    recalls: Counter,
     records: Family<ByState, Gauge>,
     stalled_seconds: Gauge,
     surveys: Family<ByNamespace, Counter>,
@@ -87,6 +88,11 @@ impl PlannerMetrics {
                 "Detections taken in, by outcome",
                 counts.detections.clone(),
             );
+            registry.register(
+                "recalls",
+                "Times that detections in hand went to another planner",
+                counts.recalls.clone(),
+            );
             registry.register("records", "Split records by state", counts.records.clone());
             registry.register(
                 "stalled_seconds",
@@ -104,6 +110,10 @@ impl PlannerMetrics {
 
     pub(crate) fn detection(&self, outcome: &'static str) {
         self.detections.get_or_create(&ByOutcome { outcome }).inc();
+    }
+
+    pub(crate) fn recalled(&self) {
+        self.recalls.inc();
     }
 
     pub(crate) fn records(&self, namespace: &NamespaceName, state: &'static str, count: u64) {

@@ -24,6 +24,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use http::{StatusCode, header};
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tower::{Layer, ServiceExt};
 
@@ -91,13 +92,21 @@ async fn grpc(State(inside): State<Inside>, request: Request) -> Response {
     }
 }
 
+/// The port of a process that takes no calls: `/metrics` and `/healthz`, which says no once `draining` is cancelled.
+pub fn observing(metrics: Metrics, draining: CancellationToken) -> axum::Router {
+    axum::Router::new()
+        .route("/metrics", get(|| async move { exposition(metrics.encode()) }))
+        .route("/healthz", get(|| async move { health(&draining) }))
+}
+
 async fn metrics(State(inside): State<Inside>) -> Response {
-    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let Front { guard, metrics, .. } = &inside.front;
-    let text = guard
-        .metrics
-        .encode(&guard.admission)
-        .and_then(|calls| observe::joined(&calls, &metrics.encode()?));
+    let calls = guard.metrics.encode(&guard.admission);
+    exposition(calls.and_then(|calls| observe::joined(&calls, &metrics.encode()?)))
+}
+
+fn exposition(text: Result<String, std::fmt::Error>) -> Response {
+    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     match text {
         Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
@@ -105,7 +114,11 @@ async fn metrics(State(inside): State<Inside>) -> Response {
 }
 
 async fn healthz(State(inside): State<Inside>) -> Response {
-    if inside.front.guard.draining.is_cancelled() {
+    health(&inside.front.guard.draining)
+}
+
+fn health(draining: &CancellationToken) -> Response {
+    if draining.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response();
     }
     "ok\n".into_response()

@@ -19,7 +19,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tracing::{info, warn};
 
-use crate::http::{Admission, CallMetrics, Front, Guard, Methods};
+use crate::http::{Admission, CallMetrics, Front, Guard, Methods, observing};
 
 /// How the port is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -250,6 +250,21 @@ impl Port {
             }
         }
     }
+}
+
+/// Serves the port of a process that takes no calls, until `draining` is cancelled.
+///
+/// # Errors
+/// When the transport fails.
+pub async fn observe(
+    listener: TcpListener,
+    metrics: Metrics,
+    draining: CancellationToken,
+) -> std::io::Result<()> {
+    let router = observing(metrics, draining.clone());
+    axum::serve(listener, router)
+        .with_graceful_shutdown(draining.cancelled_owned())
+        .await
 }
 
 /// The health service.

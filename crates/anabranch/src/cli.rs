@@ -3,6 +3,11 @@
 //! What a flag is worth when it is not given is settled elsewhere: for `serve` and `demo` by the settings,
 //! for everything else by the server.
 
+mod events;
+mod operate;
+#[cfg(feature = "cluster")]
+mod replay;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -11,15 +16,39 @@ use crate::client::DEFAULT_SERVER;
 use crate::commands::Bench;
 use crate::output::Format;
 
+pub(crate) use events::{Aggregate, Interval, OnError, Paging, Read, Search, What, Write};
+pub(crate) use operate::{Namespace, NamespaceSettings, Split, Sstable, SstableLines, WhichPartition};
+#[cfg(feature = "cluster")]
+pub(crate) use replay::Replay;
+
+/// Lines for commands that only some builds have.
+#[cfg(feature = "cluster")]
+macro_rules! of_clusters {
+    ($lines:literal) => {
+        $lines
+    };
+}
+#[cfg(not(feature = "cluster"))]
+macro_rules! of_clusters {
+    ($lines:literal) => {
+        ""
+    };
+}
+
 /// Commands by what they are for. A test holds this list against the commands there are.
-const HELP: &str = "\
+const HELP: &str = concat!(
+    "\
 {about}
 
 Usage: anabranch COMMAND [OPTIONS]
 
 Run a server
   demo         A server on an embedded store with real-looking data: start here
-  serve        A server
+  serve        A server",
+    of_clusters!(
+        "\n  planner      Plans splits, beside servers that share a store\n  splitter     Carries them out"
+    ),
+    "
   status       How a server is doing
   config       Settings of a server: what they are, where they come from, whether they are right
 
@@ -27,7 +56,9 @@ Events
   write        Write events from NDJSON
   read         Page through the events of one id
   search       Find events by what is in them
-  aggregate    Count, sum and compare events
+  aggregate    Count, sum and compare events",
+    of_clusters!("\n  replay       Send events to a Kafka topic"),
+    "
 
 Operate
   namespace    Create, list, show, change, delete, seal and block
@@ -45,7 +76,8 @@ Look up
 Options
 {options}
 
-Times are RFC 3339, a date, `now`, or relative to now: -7d. Durations are 15m or 0.5s, sizes 16MiB.";
+Times are RFC 3339, a date, `now`, or relative to now: -7d. Durations are 15m or 0.5s, sizes 16MiB."
+);
 
 /// An online store for time-series events.
 #[derive(Debug, Parser)]
@@ -92,6 +124,16 @@ pub(crate) enum Command {
     /// Prints `listening on http://HOST:PORT` once it takes requests, logs to stderr, and drains when it is told to stop.
     /// One port carries gRPC, gRPC-Web, JSON (POST /api/SERVICE/METHOD), /metrics and /healthz.
     Serve(Serve),
+    /// Plan the splits of wide partitions, as a process of its own; any number of them share a store on Cassandra
+    ///
+    /// Prints `listening on http://HOST:PORT` once it works. That port answers /metrics and /healthz.
+    #[cfg(feature = "cluster")]
+    Planner(Worker),
+    /// Carry out planned splits, as a process of its own; any number of them share a store on Cassandra
+    ///
+    /// Prints `listening on http://HOST:PORT` once it works. That port answers /metrics and /healthz.
+    #[cfg(feature = "cluster")]
+    Splitter(Worker),
     /// Show how a server is doing
     Status,
     /// Show or check the settings of a server
@@ -108,6 +150,12 @@ pub(crate) enum Command {
     Search(Search),
     /// Compute over events: one row, or one for each stretch of time or value
     Aggregate(Aggregate),
+    /// Send the events that a query finds to a Kafka topic, those of one id in event order
+    ///
+    /// Keyed by id, the value of a message is an EventRecord. At least once: with --checkpoint a replay that was stopped goes
+    /// on where it was, and repeats at most the page of up to 1,000 events that was under way.
+    #[cfg(feature = "cluster")]
+    Replay(Replay),
     /// Create, list, show, change, delete, seal and block
     #[command(subcommand, visible_alias = "ns", arg_required_else_help = true)]
     Namespace(Namespace),
@@ -181,6 +229,21 @@ pub(crate) struct Serve {
     pub(crate) settings: SettingsArgs,
 }
 
+/// Flags of `planner` and `splitter`.
+#[cfg(feature = "cluster")]
+#[derive(Args, Debug)]
+pub(crate) struct Worker {
+    /// Settings file, the same that servers have [default: anabranch.toml, if it is there]
+    #[arg(long, value_name = "FILE", env = "ANABRANCH_CONFIG", hide_env = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// Address of /metrics and /healthz; port 0 takes a free one [setting: planner.listen or splitter.listen]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) listen: Option<String>,
+    /// Listen beyond loopback although there is no TLS and no authentication [setting: server.insecure]
+    #[arg(long)]
+    pub(crate) insecure: bool,
+}
+
 /// Flags of `demo`.
 #[derive(Args, Debug)]
 pub(crate) struct Demo {
@@ -220,411 +283,6 @@ pub(crate) enum Config {
         settings: SettingsArgs,
     },
 }
-
-/// What to do with SSTables.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Sstable {
-    /// Write partitions, rows and tombstones as NDJSON, in the manner of sstabledump
-    ///
-    /// Every checksum, length and count is checked. When something is damaged, the lines before it are written, the damage is
-    /// named with file and offset, and the exit code is 1.
-    Dump {
-        /// An SSTable's Data.db, or a folder of SSTables
-        path: PathBuf,
-        /// What a line holds
-        #[arg(long, value_name = "WHAT", default_value = "partitions")]
-        lines: SstableLines,
-        /// Times as numbers, in microseconds or seconds
-        #[arg(long)]
-        raw_times: bool,
-    },
-    /// Print counts, bounds, compression and schema
-    Stat {
-        /// An SSTable's Data.db, or a folder of SSTables
-        path: PathBuf,
-    },
-}
-
-/// What a line of `sstable dump` holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum SstableLines {
-    /// A whole partition.
-    Partitions,
-    /// A row, or a bound of a range tombstone.
-    Rows,
-}
-
-/// Flags of `write`.
-#[derive(Args, Debug)]
-pub(crate) struct Write {
-    /// The namespace
-    pub(crate) namespace: String,
-    /// Where the events are; `-` is stdin. gzip and zstd are told by their first bytes
-    #[arg(short, long, value_name = "FILE", default_value = "-")]
-    pub(crate) file: PathBuf,
-    /// One request a batch, acked when durable, instead of a stream of batches
-    #[arg(long, conflicts_with = "queued")]
-    pub(crate) sync: bool,
-    /// Queue events and do not wait until they are durable; a crash may lose them
-    #[arg(long)]
-    pub(crate) queued: bool,
-    /// What to do about an event that can not be written
-    #[arg(long, value_name = "WHAT", default_value = "stop")]
-    pub(crate) on_error: OnError,
-    /// Events a batch
-    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub(crate) batch: u32,
-    /// Batches under way at once
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    pub(crate) in_flight: u32,
-    /// Start at this line
-    #[arg(long, value_name = "LINE", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "checkpoint")]
-    pub(crate) from_line: u64,
-    /// Keep in FILE how far the input is written, and go on from there
-    #[arg(long, value_name = "FILE", conflicts_with = "queued")]
-    pub(crate) checkpoint: Option<PathBuf>,
-    /// How long to try again when the server can not be reached
-    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = crate::units::parse_duration)]
-    pub(crate) retry_for: std::time::Duration,
-}
-
-/// What to do about an event that can not be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum OnError {
-    /// Write everything before it, and stop.
-    Stop,
-    /// Name it and go on.
-    Skip,
-}
-
-/// A range of time, as flags.
-#[derive(Args, Debug)]
-pub(crate) struct Interval {
-    /// First time; -7d is a week ago
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    pub(crate) start: Option<String>,
-    /// First time after the range
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    pub(crate) end: Option<String>,
-}
-
-/// How an answer is paged.
-#[derive(Args, Debug)]
-pub(crate) struct Paging {
-    /// Events a page [default: what the server has]
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 0,
-        hide_default_value = true,
-        allow_negative_numbers = true
-    )]
-    pub(crate) page_size: i32,
-    /// Go on where a page ended
-    #[arg(long, value_name = "TOKEN", default_value = "", hide_default_value = true)]
-    pub(crate) page_token: String,
-    /// Every page, not only the first
-    #[arg(long)]
-    pub(crate) all: bool,
-    /// How long a page may take before it is cut short [default: what the namespace has]
-    #[arg(long, value_name = "TIME", value_parser = crate::units::parse_duration)]
-    pub(crate) latency_slo: Option<std::time::Duration>,
-    /// Say on stderr what each page cost
-    #[arg(long)]
-    pub(crate) explain: bool,
-}
-
-/// Flags of `read`.
-#[derive(Args, Debug)]
-pub(crate) struct Read {
-    /// The namespace
-    pub(crate) namespace: String,
-    /// The time series
-    #[arg(long)]
-    pub(crate) id: String,
-    /// When.
-    #[command(flatten)]
-    pub(crate) interval: Interval,
-    /// How.
-    #[command(flatten)]
-    pub(crate) paging: Paging,
-    /// Events over all pages, at most; 0 is no limit
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 0,
-        hide_default_value = true,
-        allow_negative_numbers = true
-    )]
-    pub(crate) limit: i64,
-    /// Oldest first
-    #[arg(long)]
-    pub(crate) ascending: bool,
-    /// Only events with this item, or with this value of it; may be given several times
-    #[arg(long, value_name = "KEY[=VALUE]")]
-    pub(crate) filter: Vec<String>,
-}
-
-/// Flags of `search`.
-#[derive(Args, Debug)]
-#[command(after_long_help = QUERY_HELP)]
-pub(crate) struct Search {
-    /// The namespace
-    pub(crate) namespace: String,
-    /// What to find: author = "x" AND added > 10 [default: everything]
-    #[arg(short, long)]
-    pub(crate) query: Option<String>,
-    /// When.
-    #[command(flatten)]
-    pub(crate) interval: Interval,
-    /// How.
-    #[command(flatten)]
-    pub(crate) paging: Paging,
-    /// Events over all pages, at most; 0 is no limit
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 0,
-        hide_default_value = true,
-        allow_negative_numbers = true
-    )]
-    pub(crate) limit: i64,
-    /// Oldest first
-    #[arg(long)]
-    pub(crate) ascending: bool,
-}
-
-/// The query language, for `--help`.
-const QUERY_HELP: &str = "\
-Queries
-  author = \"x\"            an item equals a value; != finds the events that have it not
-  added > 10              also < <= >=; both ends: added >= 10 < 20
-  path ^= \"core/\"         an item starts with a value
-  kind IN (play, stop)    an item is one of several
-  exists(path)            there is an item of this key
-  id = \"profile:42\"       the time series; also id IN (\"a\", \"b\"), which reads just those
-  a AND (b OR NOT c)      combined
-Values are bare, in \"\" or '', or base64(\"…\"). They compare by the namespace's field_mapping. A query that starts with {
-is a SearchQuery in proto3 JSON.";
-
-/// Flags of `aggregate`.
-#[derive(Args, Debug)]
-#[command(after_long_help = QUERY_HELP)]
-pub(crate) struct Aggregate {
-    /// The namespace
-    pub(crate) namespace: String,
-    /// What to compute.
-    #[command(flatten)]
-    pub(crate) what: What,
-    /// One row for each stretch of this time
-    #[arg(long, value_name = "WIDTH", conflicts_with = "by_item", value_parser = crate::units::parse_duration)]
-    pub(crate) by_time: Option<std::time::Duration>,
-    /// One row for each value of this item
-    #[arg(long, value_name = "KEY")]
-    pub(crate) by_item: Option<String>,
-    /// Which events [default: all]
-    #[arg(short, long)]
-    pub(crate) query: Option<String>,
-    /// When.
-    #[command(flatten)]
-    pub(crate) interval: Interval,
-    /// How long one part of the scan may take before the next one starts
-    #[arg(long, value_name = "TIME", value_parser = crate::units::parse_duration)]
-    pub(crate) latency_slo: Option<std::time::Duration>,
-    /// Stop after the first part of a scan that takes long
-    #[arg(long)]
-    pub(crate) one_part: bool,
-    /// Say on stderr what each part cost
-    #[arg(long)]
-    pub(crate) explain: bool,
-}
-
-/// What to compute: exactly one.
-#[derive(Args, Debug)]
-#[group(required = true, multiple = false)]
-pub(crate) struct What {
-    /// How many events; with a key, how many that have this item
-    #[arg(long, value_name = "KEY", num_args = 0..=1, default_missing_value = "")]
-    pub(crate) count: Option<String>,
-    /// The different values of an item
-    #[arg(long, value_name = "KEY")]
-    pub(crate) distinct: Option<String>,
-    /// The smallest value
-    #[arg(long, value_name = "KEY")]
-    pub(crate) min: Option<String>,
-    /// The largest value
-    #[arg(long, value_name = "KEY")]
-    pub(crate) max: Option<String>,
-    /// The sum of INTEGER or DOUBLE values
-    #[arg(long, value_name = "KEY")]
-    pub(crate) sum: Option<String>,
-    /// The mean of INTEGER or DOUBLE values
-    #[arg(long, value_name = "KEY")]
-    pub(crate) avg: Option<String>,
-}
-
-/// Settings of a namespace, as flags.
-#[derive(Args, Debug)]
-pub(crate) struct NamespaceSettings {
-    /// Settings from a TOML or JSON file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// One setting: accept_limit=15m, retention.close_after=30d, field_mapping.added=INTEGER
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub(crate) set: Vec<String>,
-}
-
-/// What to do with namespaces.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Namespace {
-    /// Create a namespace
-    Create {
-        /// Its name
-        name: String,
-        /// Its settings.
-        #[command(flatten)]
-        settings: NamespaceSettings,
-    },
-    /// List namespaces
-    List,
-    /// Show every setting of a namespace
-    Show {
-        /// Its name
-        name: String,
-    },
-    /// Change settings of a namespace
-    Update {
-        /// Its name
-        name: String,
-        /// Its settings.
-        #[command(flatten)]
-        settings: NamespaceSettings,
-        /// Take a setting back to its default
-        #[arg(long, value_name = "KEY")]
-        unset: Vec<String>,
-    },
-    /// Delete a namespace with every event in it
-    Delete {
-        /// Its name
-        name: String,
-        /// Do not ask
-        #[arg(short, long)]
-        yes: bool,
-    },
-    /// Accept no event of the past any more
-    Seal {
-        /// The namespace
-        name: String,
-        /// No event earlier than this is accepted [default: now]
-        #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-        before: Option<String>,
-    },
-    /// Take a seal back
-    Unseal {
-        /// The namespace
-        name: String,
-        /// From here on [default: all time]
-        #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-        after: Option<String>,
-    },
-    /// Refuse reads and writes of some ids
-    Block {
-        /// The namespace
-        name: String,
-        /// The id; may be given several times
-        #[arg(long, required = true)]
-        id: Vec<String>,
-        /// Why; whoever meets the block reads it
-        #[arg(long, default_value = "", hide_default_value = true)]
-        reason: String,
-    },
-    /// Allow reads and writes of blocked ids again
-    Unblock {
-        /// The namespace
-        name: String,
-        /// The id; may be given several times
-        #[arg(long, required = true)]
-        id: Vec<String>,
-    },
-    /// List blocked ids
-    Blocked {
-        /// The namespace
-        name: String,
-    },
-}
-
-/// Which partition of a namespace.
-#[derive(Args, Debug)]
-pub(crate) struct WhichPartition {
-    /// The namespace
-    pub(crate) namespace: String,
-    /// SLICE/ID/TIME_BUCKET/EVENT_BUCKET, as `split list` and `widths` print it
-    #[arg(conflicts_with_all = ["id", "time", "event_bucket"], required_unless_present = "id")]
-    pub(crate) partition: Option<String>,
-    /// The time series, instead of a partition
-    #[arg(long, requires = "time")]
-    pub(crate) id: Option<String>,
-    /// A time that the partition holds
-    #[arg(long, value_name = "TIME", requires = "id", allow_hyphen_values = true)]
-    pub(crate) time: Option<String>,
-    /// The event bucket, where the time slice has several
-    #[arg(long, value_name = "N", requires = "id")]
-    pub(crate) event_bucket: Option<i32>,
-}
-
-/// What to do with splits.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Split {
-    /// List the wide partitions of a namespace
-    List {
-        /// The namespace
-        namespace: String,
-        /// Only those in this state, such as COMPLETED or QUARANTINED
-        #[arg(long, value_parser = crate::commands::parse_state)]
-        state: Option<SplitStateFlag>,
-    },
-    /// Show everything about one, with its targets
-    Show {
-        /// Which.
-        #[command(flatten)]
-        which: WhichPartition,
-    },
-    /// Show how they change, until Ctrl-C: a table on a terminal, a line for each change in a pipe
-    Watch {
-        /// The namespace
-        namespace: String,
-        /// How often to look
-        #[arg(long, value_name = "TIME", default_value = "1s", value_parser = crate::units::parse_duration)]
-        every: std::time::Duration,
-        /// Stop after this time
-        #[arg(long = "for", value_name = "TIME", value_parser = crate::units::parse_duration)]
-        stop_after: Option<std::time::Duration>,
-    },
-    /// Have a partition surveyed, and split if it is worth it
-    Plan {
-        /// Which.
-        #[command(flatten)]
-        which: WhichPartition,
-        /// Only say what would be done
-        #[arg(long)]
-        dry_run: bool,
-    },
-    /// Send one that failed or was put in quarantine round again
-    Retry {
-        /// Which.
-        #[command(flatten)]
-        which: WhichPartition,
-    },
-    /// Stop one from being served or made; its original is read from then on
-    Invalidate {
-        /// Which.
-        #[command(flatten)]
-        which: WhichPartition,
-    },
-}
-
-/// A state of a split, as a flag.
-pub(crate) type SplitStateFlag = anabranch_proto::admin::v1::split::State;
 
 #[cfg(test)]
 mod tests {

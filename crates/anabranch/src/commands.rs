@@ -3,14 +3,18 @@
 mod aggregate;
 mod bench;
 mod blocks;
+mod bus;
 mod config;
 mod errors;
 mod explain;
 mod healing;
 mod namespace;
 mod namespace_settings;
+mod open;
 mod pages;
 mod read;
+#[cfg(feature = "cluster")]
+mod replay;
 mod search;
 mod serve;
 mod slices;
@@ -18,6 +22,8 @@ mod split;
 mod sstable;
 mod status;
 mod widths;
+#[cfg(feature = "cluster")]
+mod workers;
 mod write;
 
 use std::sync::Arc;
@@ -91,12 +97,18 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Demo(demo) => crate::demo::run(&session, demo).await,
         Command::Serve(serve) => serve::run(&session, &serve).await,
+        #[cfg(feature = "cluster")]
+        Command::Planner(worker) => workers::planner(&session, &worker).await,
+        #[cfg(feature = "cluster")]
+        Command::Splitter(worker) => workers::splitter(&session, &worker).await,
         Command::Status => status::run(&session).await,
         Command::Config(config) => config::run(&session, config),
         Command::Write(write) => write::run(&session, write).await,
         Command::Read(read) => read::run(&session, read).await,
         Command::Search(search) => search::run(&session, search).await,
         Command::Aggregate(aggregate) => aggregate::run(&session, aggregate).await,
+        #[cfg(feature = "cluster")]
+        Command::Replay(replay) => replay::run(&session, replay).await,
         Command::Namespace(namespace) => namespace::run(&session, namespace).await,
         Command::Slices { namespace } => slices::run(&session, &namespace).await,
         Command::Split(split) => split::run(&session, split).await,

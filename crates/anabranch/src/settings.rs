@@ -4,6 +4,7 @@
 //! - Every value knows where it came from.
 //! - A value is checked once, here; what is inside [`Settings`] is right.
 
+mod bus;
 #[cfg(feature = "cluster")]
 mod cassandra;
 mod check;
@@ -15,6 +16,9 @@ use std::time::Duration;
 
 #[cfg(feature = "cluster")]
 use anabranch_storage::cassandra::settings::CassandraSettings;
+pub(crate) use bus::Bus;
+#[cfg(feature = "cluster")]
+pub(crate) use bus::setting_of;
 pub(crate) use load::load;
 pub(crate) use origin::Loaded;
 
@@ -32,7 +36,7 @@ pub(crate) struct Key {
 }
 
 /// Every setting, in the order that `config show` prints them.
-pub(crate) const KEYS: [Key; 22] = [
+pub(crate) const KEYS: [Key; 34] = [
     key(
         "server.listen",
         "127.0.0.1:7600",
@@ -73,6 +77,18 @@ pub(crate) const KEYS: [Key; 22] = [
         "server.message_bytes_max",
         "16MiB",
         "largest message of a request",
+        None,
+    ),
+    key(
+        "planner.listen",
+        "127.0.0.1:7601",
+        "address where a planner of its own answers /metrics and /healthz",
+        None,
+    ),
+    key(
+        "splitter.listen",
+        "127.0.0.1:7602",
+        "the same of a splitter",
         None,
     ),
     key(
@@ -160,6 +176,67 @@ pub(crate) const KEYS: [Key; 22] = [
         "where nodes answer, if not where they say: IP=IP:PORT, with commas between",
         None,
     ),
+    key(
+        "bus.kind",
+        "store",
+        "how detections of wide partitions reach the planner: store, or kafka (needs a build with --features cluster)",
+        None,
+    ),
+    key(
+        "bus.kafka.bootstrap_servers",
+        "127.0.0.1:9092",
+        "brokers to begin with: HOST:PORT, several with commas between",
+        None,
+    ),
+    key(
+        "bus.kafka.topic",
+        "anabranch.detections",
+        "topic of detections; one for all servers and planners of a store",
+        None,
+    ),
+    key(
+        "bus.kafka.dead_letter_topic",
+        "anabranch.detections.dead",
+        "topic of messages that are no detections, with the reason",
+        None,
+    ),
+    key(
+        "bus.kafka.group",
+        "anabranch.planners",
+        "consumer group of the planners of a store",
+        None,
+    ),
+    key(
+        "bus.kafka.client_id",
+        "anabranch",
+        "what brokers log this process as",
+        None,
+    ),
+    key(
+        "bus.kafka.create_topics",
+        "false",
+        "create both topics when they are not there",
+        None,
+    ),
+    key(
+        "bus.kafka.partitions",
+        "12",
+        "partitions that the topic is created with; at most so many planners take detections in",
+        None,
+    ),
+    key(
+        "bus.kafka.replication",
+        "0",
+        "replicas that topics are created with; 0 leaves it to the brokers",
+        None,
+    ),
+    key(
+        "bus.kafka.properties_file",
+        "",
+        "what the client needs besides, as librdkafka names it: a NAME=VALUE a line. TLS and SCRAM need a build with \
+         --features cluster-tls; without, there is PLAINTEXT, and SASL_PLAINTEXT with PLAIN",
+        None,
+    ),
 ];
 
 const fn key(
@@ -186,7 +263,10 @@ pub(crate) struct Settings {
     pub(crate) requests_in_flight_max: usize,
     pub(crate) request_bytes_in_flight_max: usize,
     pub(crate) message_bytes_max: usize,
+    pub(crate) planner_listen: String,
+    pub(crate) splitter_listen: String,
     pub(crate) store: StoreSettings,
+    pub(crate) bus: Bus,
 }
 
 /// Where events are kept.

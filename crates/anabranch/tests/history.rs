@@ -2,7 +2,7 @@
 //!
 //! Twice on one server: with weekly slices (hundreds of them) and with slices of a year. Loaded, loaded again (nothing
 //! changes), every id read in both directions with pages of 1, 7 and 1,000, `kill -9`, start, every read again. The
-//! server stays below 512 MiB.
+//! server stays below 512 MiB. Once more on a real Cassandra, with slices of a year.
 //!
 //! The input is made here unless `ANABRANCH_HISTORY` names a file: NDJSON of `EventRecord`, plain, `.gz` or `.zst`.
 //! `ANABRANCH_HISTORY_EVENTS` says how many events are made (20,000); `ANABRANCH_HISTORY_SLICES` fills one namespace
@@ -18,13 +18,14 @@
 
 mod harness;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anabranch_proto::admin::v1 as admin;
 use anabranch_proto::timeseries::v1 as wire;
-use harness::Server;
 use harness::history::{Truth, read_back, read_truth};
+use harness::{Lane, Server};
 
 const RSS_MAX: u64 = 512 << 20;
 
@@ -36,8 +37,9 @@ fn namespaces() -> Vec<&'static str> {
         .filter(|name| wanted.as_deref().is_none_or(|wanted| wanted == *name))
         .collect()
 }
-async fn read_all(server: &Server, truth: &Arc<Truth>, when: &str) {
-    for namespace in namespaces() {
+
+async fn read_all(server: &Server, truth: &Arc<Truth>, namespaces: &[&str], when: &str) {
+    for namespace in namespaces.iter().copied() {
         for page_size in [1_000, 7, 1] {
             let since = Instant::now();
             let newest_first = read_back(server, namespace, truth, false, page_size, &|_, _| {}).await;
@@ -87,7 +89,22 @@ async fn count(server: &Server, namespace: &str) -> u64 {
 #[test]
 fn a_history_reads_back_as_it_was_written() {
     let place = harness::folder("history");
-    let path = harness::history::file(place.path());
+    reads_back(place.path(), &Lane::embedded(place.path()), &namespaces());
+}
+
+/// In slices and buckets of a year: Cassandra has a table for each slice.
+#[cfg(feature = "cluster")]
+#[test]
+fn a_history_on_cassandra_reads_back_as_it_was_written() {
+    let place = harness::folder("history-fleet");
+    let Some(fleet) = harness::fleet::Fleet::new("history", place.path()) else {
+        return;
+    };
+    reads_back(place.path(), &Lane::Fleet(fleet), &["yearly"]);
+}
+
+fn reads_back(place: &Path, lane: &Lane, namespaces: &[&'static str]) {
+    let path = harness::history::file(place);
     let (truth, events) = read_truth(&path);
     let widest = truth.values().map(Vec::len).max().unwrap();
     println!("{events} events of {} ids, the widest of {widest}", truth.len());
@@ -96,21 +113,26 @@ fn a_history_reads_back_as_it_was_written() {
         .enable_all()
         .build()
         .unwrap();
-    let data = place.path().join("data");
-    let server = Server::start(&data);
+    let server = lane.serve();
     runtime.block_on(async {
         let mut client = server.admin().await;
         harness::create(&mut client, harness::namespace("weekly")).await;
+        // A read looks into every partition that an id may have: 15 a slice, or 1 where each is a statement.
+        let (days, event_buckets) = if matches!(lane, Lane::Embedded(_)) {
+            (73, 3)
+        } else {
+            (365, 1)
+        };
         let yearly = admin::Namespace {
             seconds_per_time_slice: Some(365 * 86_400),
-            seconds_per_time_bucket: Some(73 * 86_400),
-            event_buckets: Some(3),
+            seconds_per_time_bucket: Some(days * 86_400),
+            event_buckets: Some(event_buckets),
             ..harness::namespace("yearly")
         };
         harness::create(&mut client, yearly).await;
     });
     let path = path.to_str().unwrap();
-    for namespace in namespaces() {
+    for namespace in namespaces.iter().copied() {
         for time in ["first", "second"] {
             let since = Instant::now();
             server.run(&["write", namespace, "--file", path]);
@@ -126,7 +148,7 @@ fn a_history_reads_back_as_it_was_written() {
     let slices = runtime.block_on(async {
         let mut client = server.admin().await;
         let mut slices = Vec::new();
-        for namespace in namespaces() {
+        for namespace in namespaces.iter().copied() {
             let mut request = admin::ListTimeSlicesRequest {
                 namespace: namespace.into(),
                 page_size: 1_000,
@@ -161,22 +183,22 @@ fn a_history_reads_back_as_it_was_written() {
         );
     }
 
-    runtime.block_on(read_all(&server, &truth, "as loaded"));
+    runtime.block_on(read_all(&server, &truth, namespaces, "as loaded"));
     let before = server.rss_peak();
     server.assert_no_panic();
     server.kill();
     let since = Instant::now();
-    let server = Server::start(&data);
+    let server = lane.serve();
     println!("killed with -9, ready again after {:.1?}", since.elapsed());
     runtime.block_on(async {
-        for namespace in namespaces() {
+        for namespace in namespaces.iter().copied() {
             assert_eq!(
                 count(&server, namespace).await,
                 events,
                 "{namespace} after the kill"
             );
         }
-        read_all(&server, &truth, "after kill -9").await;
+        read_all(&server, &truth, namespaces, "after kill -9").await;
     });
     server.assert_no_panic();
     let after = server.rss_peak();

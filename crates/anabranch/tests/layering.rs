@@ -115,6 +115,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 const OWNED: &[(&str, &str)] = &[
     ("lsm-tree", "anabranch-storage"),
     ("scylla", "anabranch-storage"),
+    ("rdkafka", "anabranch-bus"),
     ("prost-build", "anabranch-proto"),
 ];
 
@@ -206,43 +207,39 @@ fn inner_crates_do_not_know_the_wire() {
 }
 
 #[test]
-fn the_embedded_default_is_built_without_drivers_of_clusters() {
-    for package in metadata()["packages"].as_array().unwrap() {
-        let default = package["features"]["default"].as_array();
-        assert!(default.is_none_or(Vec::is_empty), "{}", package["name"]);
-        for used in package["dependencies"].as_array().unwrap() {
-            if used["name"] == "scylla" && used["kind"] != "dev" {
-                assert_eq!(used["optional"], true, "{}", package["name"]);
-            }
-        }
-    }
-}
-
-#[test]
 fn the_engine_is_named_in_one_module() {
-    let storage = concat!(env!("CARGO_MANIFEST_DIR"), "/../storage/src");
+    let folder = sources("storage");
     assert_eq!(
-        naming(&["lsm_tree::"], storage, |path| path.file_name()),
-        ["tree.rs"]
+        naming(&folder, &["lsm_tree::"]),
+        [folder.join("embedded/engine/tree.rs")]
     );
 }
 
 #[test]
-fn the_driver_is_named_in_one_module() {
-    let storage = concat!(env!("CARGO_MANIFEST_DIR"), "/../storage/src");
-    let folders = naming(&["scylla::", "rustls::"], storage, |path| {
-        path.parent()?.file_name()
-    });
-    assert!(folders.iter().all(|folder| folder == "cassandra"), "{folders:?}");
+fn drivers_of_clusters_are_named_in_one_module_each() {
+    for (package, module, names) in [
+        ("storage", "cassandra", &["scylla::", "rustls::"][..]),
+        ("bus", "kafka", &["rdkafka::"]),
+    ] {
+        let folder = sources(package);
+        let naming = naming(&folder, names);
+        assert!(!naming.is_empty(), "{names:?}");
+        for path in naming {
+            assert!(path.starts_with(folder.join(module)), "{}", path.display());
+        }
+    }
 }
 
-/// What is shown of each file in a folder that holds one of these texts.
-fn naming(
-    texts: &[&str],
-    folder: &str,
-    show: fn(&std::path::Path) -> Option<&std::ffi::OsStr>,
-) -> Vec<String> {
-    let mut files = vec![std::path::PathBuf::from(folder)];
+fn sources(package: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .join(package)
+        .join("src")
+}
+
+/// Files under a folder that have one of these texts in them.
+fn naming(folder: &std::path::Path, texts: &[&str]) -> Vec<std::path::PathBuf> {
+    let mut files = vec![folder.to_path_buf()];
     let mut naming = Vec::new();
     while let Some(path) = files.pop() {
         if path.is_dir() {
@@ -252,11 +249,25 @@ fn naming(
                     .map(|entry| entry.unwrap().path()),
             );
         } else {
-            let source = std::fs::read_to_string(&path).unwrap_or_default();
+            let source = std::fs::read_to_string(&path).unwrap();
             if texts.iter().any(|text| source.contains(text)) {
-                naming.extend(show(&path).map(|shown| shown.to_string_lossy().into_owned()));
+                naming.push(path);
             }
         }
     }
     naming
+}
+
+#[test]
+fn the_embedded_default_is_built_without_drivers_of_clusters() {
+    for package in metadata()["packages"].as_array().unwrap() {
+        let default = package["features"]["default"].as_array();
+        assert!(default.is_none_or(Vec::is_empty), "{}", package["name"]);
+        for used in package["dependencies"].as_array().unwrap() {
+            let driver = ["scylla", "rdkafka"].iter().any(|name| used["name"] == *name);
+            if driver && used["kind"] != "dev" {
+                assert_eq!(used["optional"], true, "{}", package["name"]);
+            }
+        }
+    }
 }

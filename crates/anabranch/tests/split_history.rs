@@ -2,6 +2,8 @@
 //! doing anything every partition over the threshold is split or found not worth it; then every id reads back byte for
 //! byte, through the targets where there are some.
 //!
+//! Once on an embedded store, and once with a planner and a splitter as processes of their own on a real Cassandra and Kafka.
+//!
 //! The input is that of `history.rs`: made, or the file that `ANABRANCH_HISTORY` names.
 #![allow(
     clippy::unwrap_used,
@@ -15,14 +17,15 @@
 mod harness;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anabranch_proto::admin::v1 as admin;
 use anabranch_proto::timeseries::v1 as wire;
-use harness::Server;
 use harness::history::{Truth, read_back, read_truth};
+use harness::{Lane, Server};
 use wire::response_context::ServedFrom;
 
 const NAMESPACE: &str = "healed";
@@ -44,7 +47,27 @@ type Place = (String, String);
 #[test]
 fn every_wide_partition_of_a_history_heals_by_being_read() {
     let place = harness::folder("split-history");
-    let path = harness::history::file(place.path());
+    heals(place.path(), &Lane::embedded(place.path()));
+}
+
+#[cfg(feature = "cluster")]
+#[test]
+fn a_planner_and_a_splitter_heal_a_history_that_a_server_reads() {
+    let place = harness::folder("split-history-fleet");
+    let Some(fleet) = harness::fleet::Fleet::new("split_history", place.path()) else {
+        return;
+    };
+    let lane = Lane::Fleet(fleet);
+    // The first server makes what all share.
+    drop(lane.serve());
+    let Lane::Fleet(fleet) = &lane else { return };
+    let workers = fleet.workers();
+    heals(place.path(), &lane);
+    workers.stop();
+}
+
+fn heals(place: &Path, lane: &Lane) {
+    let path = harness::history::file(place);
     let (truth, events) = read_truth(&path);
     let truth = Arc::new(truth);
     println!("{events} events of {} ids", truth.len());
@@ -52,8 +75,7 @@ fn every_wide_partition_of_a_history_heals_by_being_read() {
         .enable_all()
         .build()
         .unwrap();
-    let data = place.path().join("data");
-    let server = Server::start(&data);
+    let server = lane.serve();
     runtime.block_on(create(&server));
     server.run(&["write", NAMESPACE, "--file", path.to_str().unwrap()]);
     server.run(&["namespace", "seal", NAMESPACE]);
@@ -86,7 +108,7 @@ fn every_wide_partition_of_a_history_heals_by_being_read() {
     server.assert_no_panic();
 
     server.kill();
-    let server = Server::start(&data);
+    let server = lane.serve();
     runtime.block_on(read_all(
         &server,
         &truth,

@@ -8,9 +8,13 @@
 //! - A detection is handed out again until it is acked, and it is acked only after its record is stored.
 //! - Detections of one partition are one: the topic is keyed by partition.
 //!
-//! [`conformance`] is the contract in full. Where the topic lives is chosen by the binary; nobody else asks.
+//! [`conformance`] is the contract in full. Where the topic lives is chosen by the binary through [`open`]: in the store, or
+//! in Kafka (feature `kafka`); nobody else asks.
 
 pub mod conformance;
+#[cfg(feature = "kafka")]
+pub mod kafka;
+pub mod open;
 mod store;
 mod wire;
 
@@ -50,15 +54,22 @@ pub trait DetectionBus: fmt::Debug + Send + Sync + 'static {
     /// Hands a detection over; it will be delivered, or an error says that it may not be.
     async fn publish(&self, detection: &Detection) -> Result<(), BusError>;
 
-    /// Detections that wait, at once; those that were delivered and not acked come again.
+    /// Detections that wait, one a partition, at once or after a moment; those that were delivered and not acked come again.
+    ///
+    /// A bus has one receiver. By asking again it says that it has let go of what it was handed before.
     async fn receive(&self, detections_max: usize) -> Result<Vec<Delivery>, BusError>;
 
-    /// The detection is dealt with. Nothing happens if a newer one of the partition has come since: that one stays.
+    /// The detection is dealt with. Nothing happens if a newer one of the partition has come since, which stays, or if it was
+    /// recalled.
     async fn ack(&self, delivery: &Delivery) -> Result<(), BusError>;
 
     /// Returns when there may be something to receive that was not there before. Only a nudge: a planner also looks on
     /// a timer.
     async fn arrived(&self);
+
+    /// Returns when something that was handed out last belongs to another receiver from now on: work on all of it has to
+    /// stop. The bus waits a while for the next `receive` before it lets the other one begin.
+    async fn recalled(&self);
 }
 
 /// Why the bus could not do what it was asked.
@@ -74,4 +85,8 @@ pub enum BusError {
         /// What is wrong.
         problem: String,
     },
+    /// The topic is in Kafka, which did not do it.
+    #[cfg(feature = "kafka")]
+    #[error("kafka failed")]
+    Kafka(#[from] kafka::KafkaError),
 }

@@ -68,4 +68,8 @@ impl DetectionBus for FaultyBus {
     async fn arrived(&self) {
         self.inner.arrived().await;
     }
+
+    async fn recalled(&self) {
+        self.inner.recalled().await;
+    }
 }

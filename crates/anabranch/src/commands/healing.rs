@@ -1,4 +1,5 @@
-//! Planner and splitter inside the server's process: with an embedded store nobody else can have it open.
+//! Planner and splitter inside the server's process: with an embedded store nobody else can have it open. Where the
+//! store is shared they are processes of their own ([`super::workers`]).
 //!
 //! ```text
 //! core.reader ─▶ bus ─▶ planner ─freeze─▶ core.keeper          planner ─planned─▶ splitter
@@ -9,10 +10,10 @@
 use std::sync::Arc;
 
 use anabranch_bus::DetectionBus;
-use anabranch_catalog::FreezeOutcome;
 use anabranch_model::{EventTime, NamespaceName, PartitionKey, SliceName};
 use anabranch_planner::{
     DryPlan, DryPlanner, Freeze, Freezer, Planner, PlannerMetrics, PlannerParts, PlannerSettings,
+    TimedFreezer,
 };
 use anabranch_runtime::telemetry::Metrics;
 use anabranch_runtime::{Clock, Randomness, Tasks};
@@ -20,33 +21,47 @@ use anabranch_server::admin::{PlanPreview, PlanPreviewed};
 use anabranch_server::core::Core;
 use anabranch_server::errors::ServiceError;
 use anabranch_server::slices::SliceKeeper;
-use anabranch_split::{Basis, SplitReason};
+use anabranch_split::SplitReason;
 use anabranch_splitter::{Splitter, SplitterMetrics, SplitterParts, SplitterSettings};
 use anabranch_storage::StoreError;
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
-/// Starts both beside a core, as its tasks.
+use super::open::Shared;
+
+/// Starts both beside a core, as its tasks; on a store that is shared, only dry runs are planned here.
 pub(super) fn start(
     core: &Core,
     bus: Arc<dyn DetectionBus>,
+    shared: Option<Shared>,
     clock: Arc<dyn Clock>,
     randomness: &Randomness,
     tasks: &Tasks,
     metrics: &Metrics,
 ) {
     let store = core.store();
-    let (nudge, planned) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let nudge = Arc::new(Notify::new());
+    let freezer: Arc<dyn Freezer> = match shared {
+        None => Arc::new(OwnFreezer(core.keeper.clone())),
+        Some(Shared { settle }) => Arc::new(TimedFreezer::new(store.records.clone(), clock.clone(), settle)),
+    };
     let parts = PlannerParts {
         events: store.events.clone(),
         records: store.records.clone(),
         bus,
-        freezer: Arc::new(OwnFreezer(core.keeper.clone())),
+        freezer,
         clock: clock.clone(),
         foreground: Some(core.foreground.clone()),
-        nudge,
-        planned: planned.clone(),
+        nudge: Arc::new(Notify::new()),
+        planned: nudge.clone(),
     };
+    if shared.is_some() {
+        // Metrics of a planner that never works would say that one stands still.
+        let metrics = PlannerMetrics::new(&Metrics::default());
+        let planner = Planner::new(parts, randomness, metrics, PlannerSettings::default());
+        core.admin.set_plan_preview(Arc::new(Preview(planner.dry())));
+        return;
+    }
     let settings = PlannerSettings {
         sole_owner: true,
         sweep_interval: SWEEP_INTERVAL,
@@ -62,7 +77,7 @@ pub(super) fn start(
         records: store.records.clone(),
         clock,
         foreground: Some(core.foreground.clone()),
-        nudge: planned,
+        nudge,
     };
     let settings = SplitterSettings {
         sole_owner: true,
@@ -92,18 +107,7 @@ impl Freezer for OwnFreezer {
         before: EventTime,
     ) -> Result<Freeze, StoreError> {
         let outcome = self.0.freeze(namespace, slice, before).await;
-        Ok(match outcome.map_err(unavailable)? {
-            FreezeOutcome::Frozen(frozen) => Freeze::Settled {
-                before: frozen.before,
-                basis: Basis {
-                    incarnation: frozen.incarnation,
-                    epoch: frozen.epoch,
-                },
-            },
-            FreezeOutcome::Opening => Freeze::Waiting,
-            FreezeOutcome::NotOpen => Freeze::NotOpen,
-            FreezeOutcome::NotJustified => Freeze::NotJustified,
-        })
+        outcome.map(Freeze::of_own).map_err(unavailable)
     }
 }
 

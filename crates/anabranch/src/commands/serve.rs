@@ -8,26 +8,24 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anabranch_bus::StoreBus;
 use anabranch_runtime::telemetry::{self, Metrics};
 use anabranch_runtime::{Randomness, SystemClock, Tasks};
 use anabranch_server::core::Core;
 use anabranch_server::serve::{Port, ServeSettings, bind};
-use anabranch_server::settings::ServerSettings;
-use anabranch_storage::{Store, open};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tracing::info;
 
+use super::bus::open_bus;
 use super::config::load;
-use super::{Session, healing};
+use super::{Session, healing, open};
 use crate::cli::Serve;
 use crate::exit::Failure;
 use crate::output::print_line;
-use crate::settings::{Settings, StoreSettings};
+use crate::settings::Settings;
 
 /// How long tasks may take to end, past the calls.
-const TASKS_GRACE: Duration = Duration::from_secs(10);
+pub(super) const TASKS_GRACE: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(session: &Session, serve: &Serve) -> Result<(), Failure> {
     let (settings, _) = load(&serve.settings)?;
@@ -73,9 +71,16 @@ pub(crate) async fn start(clock: Arc<SystemClock>, settings: &Settings) -> Resul
     let address = listener.local_addr().map_err(|error| internal(&error))?;
     let metrics = Metrics::default();
     let randomness = Randomness::from_system().map_err(|error| internal(&error))?;
-    let opened = open_store(settings, clock.clone(), &randomness, &metrics).await?;
+    let opened = open::store(settings, clock.clone(), &randomness, &metrics).await?;
     let (edge, tasks) = (Tasks::new(), Tasks::new());
-    let bus = Arc::new(StoreBus::new(opened.store.records.clone(), &metrics));
+    let bus = open_bus(
+        &settings.bus,
+        opened.store.records.clone(),
+        clock.clone(),
+        &tasks,
+        &metrics,
+    )
+    .await?;
     let core = Core::start(
         opened.store,
         bus.clone(),
@@ -87,9 +92,15 @@ pub(crate) async fn start(clock: Arc<SystemClock>, settings: &Settings) -> Resul
     )
     .await
     .map_err(|error| internal(&error))?;
-    if opened.alone {
-        healing::start(&core, bus, clock.clone(), &randomness, &tasks, &metrics);
-    }
+    healing::start(
+        &core,
+        bus,
+        opened.shared,
+        clock.clone(),
+        &randomness,
+        &tasks,
+        &metrics,
+    );
     let port = Port::new(serve_settings, clock.clone(), metrics, edge.stopping())
         .map_err(|error| internal(&error))?;
     let services = anabranch_server::grpc::services(&core, &port);
@@ -108,59 +119,6 @@ pub(crate) async fn start(clock: Arc<SystemClock>, settings: &Settings) -> Resul
         tasks,
         drain: settings.drain_grace,
     })
-}
-
-/// A store, and what follows from who else uses it.
-struct Opened {
-    store: Store,
-    settings: ServerSettings,
-    /// Nobody else has it: planning and splitting are done here.
-    alone: bool,
-}
-
-async fn open_store(
-    settings: &Settings,
-    #[cfg_attr(
-        not(feature = "cluster"),
-        expect(unused_variables, reason = "a folder needs neither")
-    )]
-    clock: Arc<SystemClock>,
-    #[cfg_attr(
-        not(feature = "cluster"),
-        expect(unused_variables, reason = "a folder needs neither")
-    )]
-    randomness: &Randomness,
-    metrics: &Metrics,
-) -> Result<Opened, Failure> {
-    match &settings.store {
-        StoreSettings::Embedded { data_dir } => {
-            let store = open::embedded(data_dir, metrics).map_err(|error| {
-                Failure::internal(format_args!(
-                    "can not open the store in {}: {}",
-                    data_dir.display(),
-                    anabranch_runtime::error_chain(&error)
-                ))
-            })?;
-            Ok(Opened {
-                store,
-                settings: ServerSettings::default(),
-                alone: true,
-            })
-        }
-        #[cfg(feature = "cluster")]
-        StoreSettings::Cassandra(cluster) => {
-            let store = open::cassandra(cluster, clock, randomness.clone(), metrics)
-                .await
-                .map_err(|error| internal(&error))?;
-            // A statement that was sent as a call ended may still be under way.
-            let longest_request = settings.default_deadline + cluster.request_timeout;
-            Ok(Opened {
-                store,
-                settings: ServerSettings::default().shared(longest_request),
-                alone: false,
-            })
-        }
-    }
 }
 
 impl Served {
@@ -205,7 +163,7 @@ impl Served {
     }
 }
 
-async fn stop_signal() -> Result<(), Failure> {
+pub(super) async fn stop_signal() -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| internal(&error))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| internal(&error))?;
     tokio::select! {
@@ -215,10 +173,10 @@ async fn stop_signal() -> Result<(), Failure> {
     Ok(())
 }
 
-fn usage(error: impl Error + 'static) -> Failure {
+pub(super) fn usage(error: impl Error + 'static) -> Failure {
     Failure::usage(anabranch_runtime::error_chain(&error))
 }
 
-fn internal(error: &(dyn Error + 'static)) -> Failure {
+pub(super) fn internal(error: &(dyn Error + 'static)) -> Failure {
     Failure::internal(anabranch_runtime::error_chain(error))
 }

@@ -25,6 +25,12 @@ impl Progress {
         Self::new(Some(total), "{bar:30} {human_pos}/{human_len}  {msg}  {eta} left")
     }
 
+    /// Progress towards an end that nobody knows.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn open_ended() -> Self {
+        Self::new(None, "{spinner} {msg}")
+    }
+
     fn new(total: Option<u64>, template: &str) -> Self {
         if !is_watched() {
             return Self(None);

@@ -20,7 +20,10 @@ pub(super) fn check(loaded: &[Loaded]) -> Result<Settings, Vec<String>> {
         requests_in_flight_max: of(loaded, "server.requests_in_flight_max", &mut problems, count),
         request_bytes_in_flight_max: of(loaded, "server.request_bytes_in_flight_max", &mut problems, size),
         message_bytes_max: of(loaded, "server.message_bytes_max", &mut problems, size),
+        planner_listen: of(loaded, "planner.listen", &mut problems, address),
+        splitter_listen: of(loaded, "splitter.listen", &mut problems, address),
         store,
+        bus: super::bus::check(loaded, &mut problems),
     };
     if problems.is_empty() {
         Ok(settings)
@@ -74,7 +77,7 @@ fn size(text: &str) -> Result<usize, String> {
     usize::try_from(size).map_err(|_| format!("`{text}` is more than this machine can hold"))
 }
 
-fn boolean(text: &str) -> Result<bool, String> {
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
     match text {
         "true" | "1" | "yes" | "on" => Ok(true),
         "false" | "0" | "no" | "off" => Ok(false),

@@ -90,10 +90,13 @@ fn an_unknown_key_names_the_nearest() {
 
 #[test]
 fn everything_that_is_wrong_is_named_at_once() {
-    let file = "[server]\nlisten = \"nowhere\"\ndrain_grace = \"soon\"\n[store]\nkind = \"oracle\"\n[bus]\nkind = \"kafka\"\n";
+    let file = "[server]\nlisten = \"nowhere\"\ndrain_grace = \"soon\"\n[store]\nkind = \"oracle\"\n[bus]\nkind = \"nats\"\nkind_of = 1\n";
     let problems = with(&SettingsArgs::default(), Some(file), &[]).unwrap_err();
-    assert_eq!(problems.len(), 4, "{problems:?}");
-    assert!(problems[0].contains("no setting `bus.kind`"));
+    assert_eq!(problems.len(), 5, "{problems:?}");
+    assert!(problems[0].contains("no setting `bus.kind_of`"));
+    assert!(
+        problems.contains(&"bus.kind (from FILE): there is no bus `nats`; use store or kafka".to_owned())
+    );
     assert!(
         problems
             .iter()
@@ -119,6 +122,16 @@ fn a_build_without_clusters_says_how_to_get_one() {
     assert_eq!(
         problems,
         ["store.kind (from FILE): this build keeps events in a folder only; build with `--features cluster`"]
+    );
+}
+
+#[cfg(not(feature = "cluster"))]
+#[test]
+fn kafka_is_refused_where_the_build_has_none() {
+    let problems = with(&SettingsArgs::default(), Some("[bus]\nkind = \"kafka\"\n"), &[]).unwrap_err();
+    assert_eq!(
+        problems,
+        ["bus.kind (from FILE): this build has no Kafka; build it with --features cluster, or use store"]
     );
 }
 
@@ -164,4 +177,31 @@ mod cassandra {
                 .any(|problem| problem.contains("one replica may not have what was acked"))
         );
     }
+}
+
+#[cfg(feature = "cluster")]
+#[test]
+fn what_is_set_of_kafka_is_checked_when_it_is_chosen() {
+    let file = |kind: &str| {
+        format!("[bus]\nkind = \"{kind}\"\n[bus.kafka]\ntopic = \"a b\"\npartitions = \"many\"\n")
+    };
+    with(&SettingsArgs::default(), Some(&file("store")), &[]).unwrap();
+    let problems = with(&SettingsArgs::default(), Some(&file("kafka")), &[]).unwrap_err();
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert_eq!(
+        problems[0],
+        "bus.kafka.partitions (from FILE): `many` is not a number up to 65535"
+    );
+    assert!(problems[1].starts_with("bus.kafka.topic (from FILE): `a b` is no name for a topic"));
+    let environment = [
+        ("ANABRANCH_BUS__KIND", "kafka"),
+        ("ANABRANCH_BUS__KAFKA__BOOTSTRAP_SERVERS", "a:9092,b:9092"),
+        ("ANABRANCH_BUS__KAFKA__REPLICATION", "3"),
+    ];
+    let (settings, _) = with(&SettingsArgs::default(), None, &environment).unwrap();
+    let Bus::Kafka(kafka) = settings.bus else {
+        panic!("another bus")
+    };
+    assert_eq!(kafka.connection.bootstrap_servers, "a:9092,b:9092");
+    assert_eq!((kafka.partitions, kafka.replication), (12, Some(3)));
 }

@@ -13,6 +13,8 @@
     reason = "a test fails by panicking, reports on stdout, and runs a real process in real time"
 )]
 
+#[cfg(feature = "cluster")]
+pub(crate) mod fleet;
 pub(crate) mod history;
 pub(crate) mod json;
 pub(crate) mod made;
@@ -106,7 +108,16 @@ impl Started {
     }
 
     fn start(mut command: Command, data_dir: &Path, more: &[&str], settings: &[(&str, &str)]) -> Self {
-        let beside = data_dir.parent().unwrap();
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(data_dir)
+            .args(more)
+            .envs(settings.iter().copied());
+        Self::spawn(command, data_dir.parent().unwrap())
+    }
+
+    /// Starts what says where it listens; its log and whatever it leaves are in a folder.
+    fn spawn(mut command: Command, beside: &Path) -> Self {
         let stderr = beside.join("stderr.log");
         let log = OpenOptions::new()
             .create(true)
@@ -114,10 +125,6 @@ impl Started {
             .open(&stderr)
             .unwrap();
         let mut child = command
-            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(data_dir)
-            .args(more)
-            .envs(settings.iter().copied())
             .current_dir(beside)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -188,6 +195,31 @@ impl Drop for Started {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Where a test runs: what has to hold on an embedded store has to hold on a fleet.
+pub(crate) enum Lane {
+    /// One process on a folder.
+    Embedded(PathBuf),
+    /// A server, a planner and a splitter on a real Cassandra and a real Kafka.
+    #[cfg(feature = "cluster")]
+    Fleet(fleet::Fleet),
+}
+
+impl Lane {
+    /// The embedded store, in a folder.
+    pub(crate) fn embedded(folder: &Path) -> Self {
+        Self::Embedded(folder.join("data"))
+    }
+
+    /// Starts a server that has to become ready, on what earlier ones of this lane have left.
+    pub(crate) fn serve(&self) -> Server {
+        match self {
+            Self::Embedded(data_dir) => Server::start(data_dir),
+            #[cfg(feature = "cluster")]
+            Self::Fleet(fleet) => fleet.start("serve"),
+        }
     }
 }
 
