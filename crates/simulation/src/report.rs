@@ -43,6 +43,8 @@ pub struct Counts {
     pub quarantined: u64,
     /// Generations that were begun.
     pub generations: u64,
+    /// Worlds in which all that was wide came to be split.
+    pub healed: u64,
 }
 
 impl Counts {
@@ -69,6 +71,7 @@ impl Counts {
             records: self.records + other.records,
             quarantined: self.quarantined + other.quarantined,
             generations: self.generations + other.generations,
+            healed: self.healed + other.healed,
         }
     }
 }

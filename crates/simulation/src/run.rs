@@ -11,6 +11,7 @@ use crate::actors::{chaos, damage, operator, reader, writer::Writer};
 use crate::audit;
 use crate::clock::sleep;
 use crate::dice::Dice;
+use crate::heal;
 use crate::process::begin;
 use crate::report::{Failure, Report};
 use crate::scenario::Scenario;
@@ -42,7 +43,7 @@ pub fn run(seed: u64, options: Options) -> Result<Report, Failure> {
         .map_err(|error| failure(error.to_string(), Vec::new()))?;
     runtime.block_on(async {
         let dice = Dice::new(seed);
-        let scenario = Scenario::draw(&dice);
+        let scenario = Scenario::draw(&dice, &Dice::new(!seed));
         let namespace =
             NamespaceName::new("world").map_err(|error| failure(error.to_string(), Vec::new()))?;
         let begun = begin(&scenario);
@@ -184,6 +185,10 @@ async fn rest(world: &World, dice: &Dice) {
     for _ in world.servers() {
         if !reader::read_all(world, dice).await {
             world.fail("could not be read although nothing fails any more".to_owned());
+            return;
         }
+    }
+    if world.scenario.heals {
+        heal::heal(world, dice).await;
     }
 }

@@ -30,7 +30,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::clock::{SimClock, sleep};
+use crate::conduct::Conduct;
 use crate::dice::Dice;
+use crate::scenario::{REQUEST_MAX, Scenario};
 use crate::trace::Trace;
 
 /// The store of a world, with what everybody's way to it has in common.
@@ -44,22 +46,32 @@ pub(crate) struct Disk {
     pub(crate) write_max: Duration,
     /// Processes fall asleep in the middle of a call, once in a while.
     sleepy: bool,
+    /// An append may be applied after its answer was given up on: not so where the store is in the process.
+    remote: bool,
     /// Appends that nobody waits for any more.
     pub(crate) late: Tasks,
     slices_made: Mutex<BTreeMap<SliceName, Duration>>,
+    conduct: Conduct,
 }
 
 impl Disk {
-    pub(crate) fn new(trace: Trace, write_max: Duration, sleepy: bool) -> Self {
+    pub(crate) fn new(trace: Trace, scenario: &Scenario) -> Self {
         Self {
             memory: Arc::new(MemoryStore::new()),
             trace,
             failing: AtomicU32::new(0),
-            write_max,
-            sleepy,
+            write_max: REQUEST_MAX,
+            sleepy: scenario.chaos,
+            remote: !scenario.alone,
             late: Tasks::new(),
             slices_made: Mutex::default(),
+            conduct: Conduct::new(scenario.damage),
         }
+    }
+
+    /// How processes behave towards it.
+    pub(crate) fn conduct(&self) -> &Conduct {
+        &self.conduct
     }
 
     /// When a slice became visible, if it did.
@@ -248,7 +260,8 @@ impl FaultyStore {
                 0 | 1 => Fate::Refused,
                 2 => Fate::Lost,
                 3 => Fate::Unsure,
-                _ => Fate::Late,
+                _ if self.disk.remote => Fate::Late,
+                _ => Fate::Unsure,
             },
         };
         let events = part.events.len() as u64;
@@ -425,9 +438,13 @@ impl RecordStore for FaultyStore {
         } else {
             String::new()
         };
-        let call = self.disk.memory.compare_and_set(key, expected, value);
+        let call = self.disk.memory.compare_and_set(key, expected, value.clone());
+        self.disk.conduct.asks(&self.who, key, value.as_deref());
         self.write("set", call, |outcome| {
             let applied = matches!(outcome, CasOutcome::Applied { .. });
+            if applied {
+                self.disk.conduct.stored(&self.who, key, value.as_deref());
+            }
             if let (true, RecordKey::TimeSlice { slice, .. }) = (applied, key) {
                 let mut slices = self.disk.slices();
                 slices.entry(slice.clone()).or_insert(self.disk.trace.now());

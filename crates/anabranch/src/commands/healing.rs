@@ -9,7 +9,6 @@
 use std::sync::Arc;
 
 use anabranch_bus::DetectionBus;
-use anabranch_catalog::FreezeOutcome;
 use anabranch_model::{EventTime, NamespaceName, PartitionKey, SliceName};
 use anabranch_planner::{
     DryPlan, DryPlanner, Freeze, Freezer, Planner, PlannerMetrics, PlannerParts, PlannerSettings,
@@ -20,7 +19,7 @@ use anabranch_server::admin::{PlanPreview, PlanPreviewed};
 use anabranch_server::core::Core;
 use anabranch_server::errors::ServiceError;
 use anabranch_server::slices::SliceKeeper;
-use anabranch_split::{Basis, SplitReason};
+use anabranch_split::SplitReason;
 use anabranch_splitter::{Splitter, SplitterMetrics, SplitterParts, SplitterSettings};
 use anabranch_storage::StoreError;
 use async_trait::async_trait;
@@ -92,18 +91,7 @@ impl Freezer for OwnFreezer {
         before: EventTime,
     ) -> Result<Freeze, StoreError> {
         let outcome = self.0.freeze(namespace, slice, before).await;
-        Ok(match outcome.map_err(unavailable)? {
-            FreezeOutcome::Frozen(frozen) => Freeze::Settled {
-                before: frozen.before,
-                basis: Basis {
-                    incarnation: frozen.incarnation,
-                    epoch: frozen.epoch,
-                },
-            },
-            FreezeOutcome::Opening => Freeze::Waiting,
-            FreezeOutcome::NotOpen => Freeze::NotOpen,
-            FreezeOutcome::NotJustified => Freeze::NotJustified,
-        })
+        outcome.map(Freeze::of_own).map_err(unavailable)
     }
 }
 

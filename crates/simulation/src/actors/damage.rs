@@ -1,10 +1,10 @@
-//! Takes events out of targets, as a disk or a hand might: what is being written must not complete so, and what is served
+//! Takes events out of targets, or changes them, as a disk or a hand might: what is being written must not complete so, and what is served
 //! must be noticed by the read that meets it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use anabranch_model::{Direction, PartitionKey, TimeInterval};
+use anabranch_model::{Direction, Event, PartitionKey, TimeInterval};
 use anabranch_split::{SplitState, Target};
 use anabranch_storage::{
     EventBounds, EventStore, PartitionAppend, ScanRequest, SplitRecords, TableKind, TableName,
@@ -67,7 +67,10 @@ async fn take_out(world: &World, dice: &Dice, target: &PartitionKey, served: boo
         events.drain(..).len() as u64
     } else {
         let gone = dice.below(events.len() as u64);
-        events.remove(usize::try_from(gone).unwrap_or(0));
+        let at = usize::try_from(gone).unwrap_or(0);
+        if !(dice.chance(300) && change(&mut events[at])) {
+            events.remove(at);
+        }
         gone
     };
     if store.delete_partition(&table, target).await.is_err() {
@@ -89,4 +92,15 @@ async fn take_out(world: &World, dice: &Dice, target: &PartitionKey, served: boo
     if served {
         world.damaged(target);
     }
+}
+
+/// Changes a byte of an event, if it has one.
+fn change(event: &mut Event) -> bool {
+    let Some(item) = event.items.iter_mut().find(|item| !item.value.is_empty()) else {
+        return false;
+    };
+    let mut value = item.value.to_vec();
+    value[0] ^= 1;
+    item.value = value.into();
+    true
 }

@@ -27,9 +27,20 @@ pub(crate) async fn run(world: Arc<World>, dice: Dice) {
     }
 }
 
+/// A time up to which there may be something, or right at an event.
+fn some_time(world: &World, dice: &Dice) -> EventTime {
+    let of_an_event = match world.scenario.exact && dice.chance(700) {
+        true => world.model.some_time(dice),
+        false => None,
+    };
+    of_an_event.unwrap_or_else(|| {
+        let reach = world.scenario.history + world.trace.now();
+        world.time().saturating_sub(dice.duration(Duration::ZERO, reach))
+    })
+}
+
 async fn seal(world: &World, dice: &Dice) {
-    let reach = world.scenario.history + world.trace.now();
-    let before = world.time().saturating_sub(dice.duration(Duration::ZERO, reach));
+    let before = some_time(world, dice);
     let (server, namespace) = (world.a_server(dice).await, world.namespace.clone());
     let outcome = world
         .ask(&server, |core, _| async move {
@@ -43,8 +54,7 @@ async fn seal(world: &World, dice: &Dice) {
 }
 
 async fn unseal(world: &World, dice: &Dice) {
-    let reach = world.scenario.history + world.trace.now();
-    let after = world.time().saturating_sub(dice.duration(Duration::ZERO, reach));
+    let after = some_time(world, dice);
     let (server, namespace) = (world.a_server(dice).await, world.namespace.clone());
     let outcome = world
         .ask(&server, |core, _| async move {
