@@ -2,8 +2,8 @@
 //!
 //! - The marker of a shard moves after a record of it, never before: who sees the marker sees the record.
 //! - A detection is acked only when its record is there, or when it is about nothing.
-//! - S2, R2: as long as nothing damages targets, none is ever found to differ, be it by its splitter, by a read that
-//!   meets less than was proved, or by one that is made both ways. Whatever removes targets waits for the last reader.
+//! - S2, R2: as long as nothing damages targets, none is ever found to differ, be it by its splitter or by a read that is
+//!   made both ways. (That one is called damaged may also be the store's doing: a call that failed.)
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,11 +17,7 @@ use anabranch_storage::memory::MemoryStore;
 use anabranch_storage::{RecordKey, SplitRecords, SplitSlot, split_shard};
 
 /// Reasons that only damage explains.
-const DAMAGE: [SplitReason; 3] = [
-    SplitReason::ChecksumMismatch,
-    SplitReason::TargetDamaged,
-    SplitReason::CompareMismatch,
-];
+const DAMAGE: [SplitReason; 2] = [SplitReason::ChecksumMismatch, SplitReason::CompareMismatch];
 
 /// What was seen of all processes.
 #[derive(Debug, Default)]
@@ -128,7 +124,7 @@ mod tests {
     fn the_reason_of_a_stored_record_is_seen() {
         let partition = PartitionKey {
             slice: SliceName::new("20260101").unwrap(),
-            time_series_id: TimeSeriesId::new("\"reason\":\"TARGET_DAMAGED\"").unwrap(),
+            time_series_id: TimeSeriesId::new("\"reason\":\"CHECKSUM_MISMATCH\"").unwrap(),
             time_bucket: 1,
             event_bucket: 0,
         };
@@ -136,7 +132,6 @@ mod tests {
         for (stored, seen) in [
             (None, None),
             (Some(SplitReason::StoreFailed), None),
-            (Some(SplitReason::TargetDamaged), Some(SplitReason::TargetDamaged)),
             (Some(SplitReason::ChecksumMismatch), Some(SplitReason::ChecksumMismatch)),
         ] {
             record.reason = stored;
