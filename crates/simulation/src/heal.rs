@@ -9,7 +9,7 @@ use anabranch_catalog::{Ground, LoadedNamespace};
 use anabranch_model::namespace::Rollout;
 use anabranch_model::{EventTime, PartitionKey, TimeInterval};
 use anabranch_split::{SplitRecord, SplitState};
-use anabranch_storage::{EventStore, TableKind};
+use anabranch_storage::{EventStore, StoredSplit, TableKind};
 
 use crate::actors::reader::{is_diverted, read_all};
 use crate::audit::{namespace, scan, splits, table, unrest};
@@ -20,6 +20,8 @@ use crate::world::World;
 /// Long enough for a detection to be offered again and for a freeze to settle, and for what is parked to be due.
 const ROUND: Duration = Duration::from_secs(700);
 const ROUNDS_MAX: usize = 10;
+/// Long enough for every server's filter and cache to know of a split.
+const KNOWN: Duration = Duration::from_secs(300);
 /// What is due or immutable for so long must have been seen to.
 const SEEN_TO: Duration = Duration::from_secs(900);
 
@@ -41,7 +43,7 @@ pub(crate) async fn heal(world: &World, dice: &Dice) {
         left = unhealed(world, &of).await;
         if left.is_empty() {
             world.counts().healed += 1;
-            return used(world, &of).await;
+            return used(world).await;
         }
     }
     world.fail(format!("does not heal: {}", left.join("; ")));
@@ -96,21 +98,29 @@ async fn bytes_within(world: &World, partition: &PartitionKey, from: EventTime, 
 }
 
 /// Every server reads from the targets that there are, also from the newest.
-async fn used(world: &World, of: &LoadedNamespace) {
+async fn used(world: &World) {
+    let earlier = splits(world).await;
+    sleep(KNOWN).await;
+    let Some(of) = namespace(world).await else {
+        return;
+    };
     // Damage is met by reads, which then go to the original.
     if of.record.settings.wide_partition.rollout != Rollout::Serve || world.scenario.damage {
         return;
     }
-    let grounds = Ground::of_slices(of);
+    let grounds = Ground::of_slices(&of);
     for split in splits(world).await {
         let SplitRecord {
             partition, serving, ..
         } = &*split.record;
-        let holds = |basis| grounds.get(&partition.slice).is_some_and(|ground| ground.basis == basis);
-        let Some(serving) = serving.as_ref().filter(|serving| holds(serving.basis)) else {
+        let stands = |earlier: &&StoredSplit| {
+            earlier.record.partition == *partition && earlier.record.serving == *serving
+        };
+        let basis = grounds.get(&partition.slice).map(|ground| ground.basis);
+        let Some(serving) = serving.as_ref().filter(|serving| basis == Some(serving.basis)) else {
             continue;
         };
-        let Some(newest) = serving.targets.last() else {
+        let (Some(newest), Some(_)) = (serving.targets.last(), earlier.iter().find(stands)) else {
             continue;
         };
         let interval = TimeInterval {

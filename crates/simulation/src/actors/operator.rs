@@ -7,10 +7,13 @@ use anabranch_model::{EventTime, NamespaceSettings};
 use anabranch_split::{SplitReason, Step};
 use anabranch_storage::{Moved, SplitRecords};
 
+use crate::actors::writer::Writer;
 use crate::clock::sleep;
 use crate::dice::Dice;
 use crate::world::World;
 
+/// Numbers of writers from which on they are operators.
+const OPERATORS: usize = 1_000;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Goes on until the world ends.
@@ -53,7 +56,7 @@ async fn seal(world: &World, dice: &Dice) {
     note(world, "seal", before, outcome);
 }
 
-async fn unseal(world: &World, dice: &Dice) {
+async fn unseal(world: &Arc<World>, dice: &Dice) {
     let after = some_time(world, dice);
     let (server, namespace) = (world.a_server(dice).await, world.namespace.clone());
     let outcome = world
@@ -64,7 +67,15 @@ async fn unseal(world: &World, dice: &Dice) {
                 .map(drop)
         })
         .await;
+    let opened = matches!(outcome, Some(Ok(())));
     note(world, "unseal", after, outcome);
+    if opened && world.scenario.exact {
+        // Whoever opens a time has something to write into it.
+        let number = OPERATORS + usize::try_from(world.counts().admin).unwrap_or(0);
+        Writer::new(world.clone(), dice.fork(), number)
+            .write_into(after)
+            .await;
+    }
 }
 
 async fn change_limit(world: &World, dice: &Dice) {

@@ -20,6 +20,8 @@ use crate::world::World;
 
 /// Earlier requests that may be sent again.
 const EARLIER_MAX: usize = 6;
+/// Writes into a time that was just opened.
+const LATE_WRITES: usize = 8;
 /// Times that a request of which nobody knows what became is sent again.
 const ATTEMPTS_MAX: usize = 6;
 
@@ -31,6 +33,8 @@ pub(crate) struct Writer {
     /// A moment at which many events happen.
     burst: Option<EventTime>,
     earlier: Vec<Vec<EventRecord>>,
+    /// It reads back whatever was acked.
+    careful: bool,
 }
 
 impl Writer {
@@ -42,6 +46,23 @@ impl Writer {
             sent: 0,
             burst: None,
             earlier: Vec::new(),
+            careful: false,
+        }
+    }
+
+    /// Writes right after a time was opened, beside events that are in it, and looks for them at once.
+    pub(crate) async fn write_into(mut self, opened_from: EventTime) {
+        self.careful = true;
+        for _ in 0..LATE_WRITES {
+            let Some(time) = self.world.model.some_time(&self.dice) else {
+                return;
+            };
+            let id = self.dice.pick(&self.world.scenario.ids).cloned();
+            if let (Some(id), true) = (id, time >= opened_from) {
+                let records = self.record(id, time).into_iter().collect();
+                self.sent += 1;
+                self.write(records).await;
+            }
         }
     }
 
@@ -199,7 +220,7 @@ impl Writer {
             format!("{told:?} by {}: {keys:?} {outcome:?}", server.name)
         });
         world.model.told(records, &before, told);
-        if told == Told::Acked && self.dice.chance(300) {
+        if told == Told::Acked && (self.careful || self.dice.chance(300)) {
             self.read_back(records).await;
         }
         told
