@@ -48,10 +48,12 @@ pub(crate) struct Scenario {
     pub(crate) damage: bool,
     /// Operators seal, unseal and change limits.
     pub(crate) operators: bool,
-    /// They seal and open right at events.
+    /// They seal and open often, and right at events.
     pub(crate) exact: bool,
-    /// Walks take no more than two rows a page.
+    /// Walks take no more than two rows a page, and it takes several of these to find something wide.
     pub(crate) sips: bool,
+    /// The store ends its pages after a few events, whatever is asked for.
+    pub(crate) short_pages: bool,
     /// At the end it is read until all that is wide is split.
     pub(crate) heals: bool,
     /// One process does everything, as with an embedded store: it is the server, and nobody else uses the store.
@@ -116,12 +118,17 @@ impl Scenario {
         let server = server_settings();
         // At times after every page, so that workers are taken over in the middle.
         let checkpoint_bytes = *dice.pick(&[1, 4 << 10, 1 << 20]).unwrap_or(&1);
-        let sips = later.chance(80);
+        let (sips, alone) = (later.chance(100), later.chance(200));
+        if sips {
+            settings.wide_partition.detect_bytes = 8 << 10;
+        }
+        let exact = later.chance(if alone { 500 } else { 250 });
         let scenario = Self {
             sips,
             heals: sips || later.chance(80),
-            exact: later.chance(250),
-            alone: false,
+            exact,
+            alone,
+            short_pages: later.chance(200),
             // Some minutes past noon, so that slices end at different moments of a world.
             begins: 1_774_699_200_000_000 + dice.within(0, 7_200) * 1_000_000,
             length: dice.duration(Duration::from_secs(HOUR / 3), Duration::from_secs(HOUR * 5 / 4)),
@@ -142,22 +149,20 @@ impl Scenario {
             skew,
             chaos: dice.chance(700),
             damage: dice.chance(150),
-            operators: limit.is_zero() || dice.chance(500),
+            operators: limit.is_zero() || dice.chance(500) || exact,
         };
-        match later.chance(150) {
-            true => scenario.alone(),
-            false => scenario,
-        }
+        if alone { scenario.alone() } else { scenario }
     }
 
     /// The same with one process. What it is told of its own changes it need not wait for.
     fn alone(mut self) -> Self {
-        self.alone = true;
         (self.servers, self.planners, self.splitters) = (1, 0, 0);
         self.server.slices = SlicesSettings {
             keeper_interval: self.server.slices.keeper_interval,
             ..SlicesSettings::default()
         };
+        // Markers are cheap to look at in the own store.
+        self.planner.sweep_interval = Duration::from_secs(10);
         self.planner.sole_owner = true;
         self.splitter.sole_owner = true;
         self.splitter.retire_after = RECORD_CACHE_TTL + REQUEST_MAX * 2;

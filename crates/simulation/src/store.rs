@@ -48,6 +48,7 @@ pub(crate) struct Disk {
     sleepy: bool,
     /// An append may be applied after its answer was given up on: not so where the store is in the process.
     remote: bool,
+    short_pages: bool,
     /// Appends that nobody waits for any more.
     pub(crate) late: Tasks,
     slices_made: Mutex<BTreeMap<SliceName, Duration>>,
@@ -63,6 +64,7 @@ impl Disk {
             write_max: REQUEST_MAX,
             sleepy: scenario.chaos,
             remote: !scenario.alone,
+            short_pages: scenario.short_pages,
             late: Tasks::new(),
             slices_made: Mutex::default(),
             conduct: Conduct::new(scenario.damage),
@@ -98,6 +100,9 @@ const SLEEPLESS: u64 = 700;
 
 /// What is more dangerous to sleep over than anything else: targets may be gone afterwards.
 const SCAN_TARGET: &str = "scan target";
+
+/// Events of a page that ends early, at most.
+const SHORT_PAGE_MAX: u64 = 8;
 
 /// What becomes of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -341,6 +346,11 @@ impl EventStore for FaultyStore {
             let failed = (0..count).map(|part| (part, unavailable("append"))).collect();
             return Err(AppendFailure { failed });
         }
+        if !self.disk.remote && self.dice.chance(100) {
+            // What an engine of its own takes in is applied late only if it is answered late.
+            let longest = self.disk.write_max.saturating_sub(Duration::from_secs(4));
+            sleep(self.dice.duration(Duration::from_secs(1), longest)).await;
+        }
         let mut failed = Vec::new();
         for (index, part) in parts.into_iter().enumerate() {
             if let Err(error) = self.append_part(part).await {
@@ -370,7 +380,12 @@ impl EventStore for FaultyStore {
             TableKind::Data => "scan",
             TableKind::Wide => SCAN_TARGET,
         };
-        self.read(op, self.disk.memory.scan(request), |page| {
+        let mut request = request.clone();
+        if self.disk.short_pages {
+            let events_max = 1 + usize::try_from(self.dice.below(SHORT_PAGE_MAX)).unwrap_or(0);
+            request.events_max = request.events_max.min(events_max);
+        }
+        self.read(op, self.disk.memory.scan(&request), |page| {
             let words = match told {
                 true => format!(
                     "{} {} found {}",

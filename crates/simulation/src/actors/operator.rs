@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anabranch_model::{EventTime, NamespaceSettings};
+use anabranch_model::{EventTime, NamespaceSettings, TimeInterval};
 use anabranch_split::{SplitReason, Step};
 use anabranch_storage::{Moved, SplitRecords};
 
 use crate::actors::writer::Writer;
 use crate::clock::sleep;
 use crate::dice::Dice;
+use crate::scenario::Scenario;
 use crate::world::World;
 
 /// Numbers of writers from which on they are operators.
@@ -18,13 +19,17 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// Goes on until the world ends.
 pub(crate) async fn run(world: Arc<World>, dice: Dice) {
+    let Scenario { exact, operators, .. } = world.scenario;
+    let pause_max = if exact { MINUTE * 5 } else { MINUTE * 15 };
     while world.goes_on() {
-        sleep(dice.duration(Duration::from_secs(10), MINUTE * 15)).await;
+        sleep(dice.duration(Duration::from_secs(10), pause_max)).await;
         match dice.below(10) {
-            0..4 => move_a_split(&world, &dice).await,
-            4..7 if world.scenario.operators => seal(&world, &dice).await,
-            7 if world.scenario.operators => unseal(&world, &dice).await,
-            8 if world.scenario.operators => change_limit(&world, &dice).await,
+            0..2 => move_a_split(&world, &dice).await,
+            2..4 if exact => unseal(&world, &dice).await,
+            2..4 => move_a_split(&world, &dice).await,
+            4..7 if operators => seal(&world, &dice).await,
+            7 if operators => unseal(&world, &dice).await,
+            8 if operators => change_limit(&world, &dice).await,
             _ => {}
         }
     }
@@ -42,18 +47,42 @@ fn some_time(world: &World, dice: &Dice) -> EventTime {
     })
 }
 
-async fn seal(world: &World, dice: &Dice) {
+async fn seal(world: &Arc<World>, dice: &Dice) {
     let before = some_time(world, dice);
     let (server, namespace) = (world.a_server(dice).await, world.namespace.clone());
-    let outcome = world
-        .ask(&server, |core, _| async move {
-            core.admin
-                .seal_time_slices(&namespace, Some(before))
-                .await
-                .map(drop)
-        })
-        .await;
+    let sealing = world.ask(&server, |core, _| async move {
+        core.admin
+            .seal_time_slices(&namespace, Some(before))
+            .await
+            .map(drop)
+    });
+    let outcome = match world.scenario.exact {
+        true => {
+            // It comes in between writes of what it seals.
+            let interval = TimeInterval {
+                end: before,
+                ..TimeInterval::ALL
+            };
+            let after = dice.duration(Duration::ZERO, Duration::from_secs(2));
+            let sealing = async {
+                sleep(after).await;
+                sealing.await
+            };
+            tokio::join!(sealing, write_into(world, dice, interval)).0
+        }
+        false => sealing.await,
+    };
     note(world, "seal", before, outcome);
+}
+
+async fn write_into(world: &Arc<World>, dice: &Dice, interval: TimeInterval) {
+    let number = {
+        let mut counts = world.counts();
+        counts.operator_writes += 1;
+        OPERATORS + usize::try_from(counts.operator_writes).unwrap_or(0)
+    };
+    let writer = Writer::new(world.clone(), dice.fork(), number);
+    writer.write_into(interval).await;
 }
 
 async fn unseal(world: &Arc<World>, dice: &Dice) {
@@ -71,10 +100,11 @@ async fn unseal(world: &Arc<World>, dice: &Dice) {
     note(world, "unseal", after, outcome);
     if opened && world.scenario.exact {
         // Whoever opens a time has something to write into it.
-        let number = OPERATORS + usize::try_from(world.counts().admin).unwrap_or(0);
-        Writer::new(world.clone(), dice.fork(), number)
-            .write_into(after)
-            .await;
+        let interval = TimeInterval {
+            start: after,
+            ..TimeInterval::ALL
+        };
+        write_into(world, dice, interval).await;
     }
 }
 

@@ -20,8 +20,8 @@ use crate::world::World;
 
 /// Earlier requests that may be sent again.
 const EARLIER_MAX: usize = 6;
-/// Writes into a time that was just opened.
-const LATE_WRITES: usize = 8;
+/// Writes into a time that is opened or sealed.
+const WRITES_INTO: usize = 8;
 /// Times that a request of which nobody knows what became is sent again.
 const ATTEMPTS_MAX: usize = 6;
 
@@ -50,15 +50,15 @@ impl Writer {
         }
     }
 
-    /// Writes right after a time was opened, beside events that are in it, and looks for them at once.
-    pub(crate) async fn write_into(mut self, opened_from: EventTime) {
+    /// Writes beside events that lie in an interval, and looks for what was acked at once.
+    pub(crate) async fn write_into(mut self, interval: TimeInterval) {
         self.careful = true;
-        for _ in 0..LATE_WRITES {
+        for _ in 0..WRITES_INTO {
             let Some(time) = self.world.model.some_time(&self.dice) else {
                 return;
             };
             let id = self.dice.pick(&self.world.scenario.ids).cloned();
-            if let (Some(id), true) = (id, time >= opened_from) {
+            if let (Some(id), true) = (id, interval.contains(time)) {
                 let records = self.record(id, time).into_iter().collect();
                 self.sent += 1;
                 self.write(records).await;
