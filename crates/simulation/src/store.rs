@@ -29,6 +29,7 @@ use anabranch_storage::{
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::actors::damage::spoil;
 use crate::clock::{SimClock, sleep};
 use crate::conduct::Conduct;
 use crate::dice::Dice;
@@ -49,6 +50,8 @@ pub(crate) struct Disk {
     /// An append may be applied after its answer was given up on: not so where the store is in the process.
     remote: bool,
     short_pages: bool,
+    /// What is written to targets is at times not what was to be written.
+    damage: bool,
     /// Appends that nobody waits for any more.
     pub(crate) late: Tasks,
     slices_made: Mutex<BTreeMap<SliceName, Duration>>,
@@ -65,6 +68,7 @@ impl Disk {
             sleepy: scenario.chaos,
             remote: !scenario.alone,
             short_pages: scenario.short_pages,
+            damage: scenario.damage,
             late: Tasks::new(),
             slices_made: Mutex::default(),
             conduct: Conduct::new(scenario.damage),
@@ -258,7 +262,13 @@ impl FaultyStore {
         }
     }
 
-    async fn append_part(&self, part: PartitionAppend) -> Result<(), StoreError> {
+    async fn append_part(&self, mut part: PartitionAppend) -> Result<(), StoreError> {
+        if self.disk.damage && part.table.kind == TableKind::Wide && self.dice.chance(30) {
+            let which = spoil(&self.dice, &mut part.events);
+            self.disk
+                .trace
+                .note(&self.who, "spoils", which, || part.partition.to_string());
+        }
         let fate = match self.failing() {
             false => Fate::Fine,
             true => match self.dice.below(5) {

@@ -66,12 +66,7 @@ async fn take_out(world: &World, dice: &Dice, target: &PartitionKey, served: boo
     let gone = if served {
         events.drain(..).len() as u64
     } else {
-        let gone = dice.below(events.len() as u64);
-        let at = usize::try_from(gone).unwrap_or(0);
-        if !(dice.chance(300) && change(&mut events[at])) {
-            events.remove(at);
-        }
-        gone
+        spoil(dice, &mut events)
     };
     if store.delete_partition(&table, target).await.is_err() {
         return;
@@ -94,13 +89,22 @@ async fn take_out(world: &World, dice: &Dice, target: &PartitionKey, served: boo
     }
 }
 
-/// Changes a byte of an event, if it has one.
-fn change(event: &mut Event) -> bool {
-    let Some(item) = event.items.iter_mut().find(|item| !item.value.is_empty()) else {
-        return false;
+/// Takes one of these events out, or changes a byte of it. Which one that was.
+pub(crate) fn spoil(dice: &Dice, events: &mut Vec<Event>) -> u64 {
+    let which = dice.below(events.len() as u64);
+    let at = usize::try_from(which).unwrap_or(0);
+    let changes = dice.chance(500);
+    let Some(event) = events.get_mut(at) else {
+        return which;
     };
-    let mut value = item.value.to_vec();
-    value[0] ^= 1;
-    item.value = value.into();
-    true
+    let item = event.items.iter_mut().find(|item| !item.value.is_empty());
+    match item.filter(|_| changes) {
+        Some(item) => {
+            let mut value = item.value.to_vec();
+            value[0] ^= 1;
+            item.value = value.into();
+        }
+        None => drop(events.remove(at)),
+    }
+    which
 }
