@@ -118,17 +118,18 @@ impl Scenario {
         let server = server_settings();
         // At times after every page, so that workers are taken over in the middle.
         let checkpoint_bytes = *dice.pick(&[1, 4 << 10, 1 << 20]).unwrap_or(&1);
-        let (sips, alone) = (later.chance(100), later.chance(200));
+        let (sips, alone, short_pages) = (later.chance(100), later.chance(250), later.chance(300));
+        let checkpoint_bytes = if short_pages { 1 } else { checkpoint_bytes };
         if sips {
             settings.wide_partition.detect_bytes = 8 << 10;
         }
-        let exact = later.chance(if alone { 500 } else { 250 });
+        let exact = later.chance(if alone { 700 } else { 250 });
         let scenario = Self {
             sips,
             heals: sips || later.chance(80),
             exact,
             alone,
-            short_pages: later.chance(200),
+            short_pages,
             // Some minutes past noon, so that slices end at different moments of a world.
             begins: 1_774_699_200_000_000 + dice.within(0, 7_200) * 1_000_000,
             length: dice.duration(Duration::from_secs(HOUR / 3), Duration::from_secs(HOUR * 5 / 4)),

@@ -356,7 +356,7 @@ impl EventStore for FaultyStore {
             let failed = (0..count).map(|part| (part, unavailable("append"))).collect();
             return Err(AppendFailure { failed });
         }
-        if !self.disk.remote && self.dice.chance(100) {
+        if !self.disk.remote && self.dice.chance(250) {
             // What an engine of its own takes in is applied late only if it is answered late.
             let longest = self.disk.write_max.saturating_sub(Duration::from_secs(4));
             sleep(self.dice.duration(Duration::from_secs(1), longest)).await;

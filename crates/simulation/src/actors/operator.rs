@@ -19,8 +19,14 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// Goes on until the world ends.
 pub(crate) async fn run(world: Arc<World>, dice: Dice) {
-    let Scenario { exact, operators, .. } = world.scenario;
-    let pause_max = if exact { MINUTE * 5 } else { MINUTE * 15 };
+    let Scenario {
+        exact,
+        alone,
+        operators,
+        ..
+    } = world.scenario;
+    // Where nothing is waited for, a split is made in no time.
+    let pause_max = if alone { MINUTE * 5 } else { MINUTE * 15 };
     while world.goes_on() {
         sleep(dice.duration(Duration::from_secs(10), pause_max)).await;
         match dice.below(10) {
