@@ -127,7 +127,11 @@ impl Planning {
         if basis != ground.basis || !enough {
             return Ok(Reached::Later);
         }
-        let reached = if planted(Bug::BoundaryPastFrozen) { bucket.end } else { before };
+        let reached = if planted(Bug::BoundaryPastFrozen) {
+            bucket.end
+        } else {
+            before
+        };
         let boundary = begun.unwrap_or(reached.min(bucket.end));
         Ok(Reached::Part(Reach {
             basis,

@@ -40,9 +40,8 @@ impl RetiringWatch {
                 seen.push((retiring.clone(), elapsed));
             }
         }
-        let left_alone = |since: Duration| {
-            elapsed.saturating_sub(since) >= retire_after || planted(Bug::RetiresAtOnce)
-        };
+        let left_alone =
+            |since: Duration| elapsed.saturating_sub(since) >= retire_after || planted(Bug::RetiresAtOnce);
         seen.iter()
             .any(|(retiring, since)| retiring == first && left_alone(*since))
     }

@@ -31,7 +31,9 @@ pub(crate) async fn audit(world: &World) {
     originals(world, &namespace).await;
     for split in splits(world).await {
         let SplitRecord {
-            partition, generation, ..
+            partition,
+            generation,
+            ..
         } = &*split.record;
         // Every attempt takes a generation, and there are not that many.
         if *generation > GENERATIONS_MAX {

@@ -58,7 +58,9 @@ impl Conduct {
         let unmarked = unmarked.or_default();
         *unmarked -= 1;
         if *unmarked < 0 {
-            seen.wrong(format!("{who} moves the marker of {slice}/{shard} before its record"));
+            seen.wrong(format!(
+                "{who} moves the marker of {slice}/{shard} before its record"
+            ));
         }
     }
 
@@ -73,7 +75,9 @@ impl Conduct {
         *seen.unmarked.entry(unmarked).or_default() += 1;
         if let Some(reason) = reason(value).filter(|_| !self.damage) {
             let reason = reason.as_str();
-            seen.wrong(format!("{partition} is {reason} although nothing damages targets"));
+            seen.wrong(format!(
+                "{partition} is {reason} although nothing damages targets"
+            ));
         }
     }
 
@@ -87,8 +91,9 @@ impl Conduct {
         if let (Ok(SplitSlot::Free { .. }), Ok(Some(ground))) = (slot, ground)
             && ground.settings.wide_partition.rollout != Rollout::Off
         {
-            self.seen()
-                .wrong(format!("a detection of {partition} is acked, and nothing is stored"));
+            self.seen().wrong(format!(
+                "a detection of {partition} is acked, and nothing is stored"
+            ));
         }
     }
 
@@ -108,9 +113,10 @@ impl Seen {
 fn reason(value: &[u8]) -> Option<SplitReason> {
     let text = std::str::from_utf8(value).ok()?;
     let (_, rest) = text.split_once("\"reason\":\"")?;
-    DAMAGE
-        .into_iter()
-        .find(|reason| rest.strip_prefix(reason.as_str()).is_some_and(|rest| rest.starts_with('"')))
+    DAMAGE.into_iter().find(|reason| {
+        rest.strip_prefix(reason.as_str())
+            .is_some_and(|rest| rest.starts_with('"'))
+    })
 }
 
 #[cfg(test)]
@@ -132,7 +138,10 @@ mod tests {
         for (stored, seen) in [
             (None, None),
             (Some(SplitReason::StoreFailed), None),
-            (Some(SplitReason::ChecksumMismatch), Some(SplitReason::ChecksumMismatch)),
+            (
+                Some(SplitReason::ChecksumMismatch),
+                Some(SplitReason::ChecksumMismatch),
+            ),
         ] {
             record.reason = stored;
             assert_eq!(reason(&record.encode().unwrap()), seen);

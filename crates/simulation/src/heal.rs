@@ -80,7 +80,9 @@ async fn unhealed(world: &World, of: &LoadedNamespace) -> Vec<String> {
             let wide = &ground.settings.wide_partition;
             if bytes > wide.detect_bytes.max(wide.target_bytes.saturating_mul(2)) {
                 let found = record.map_or("never detected", |_| "only split before that");
-                left.push(format!("{partition} has {bytes} bytes from {from} on and is {found}"));
+                left.push(format!(
+                    "{partition} has {bytes} bytes from {from} on and is {found}"
+                ));
             }
         }
     }
@@ -130,7 +132,9 @@ async fn used(world: &World) {
         for server in world.servers() {
             if !is_diverted(world, server, &partition.time_series_id, interval).await {
                 let (name, generation) = (&server.name, serving.generation);
-                world.fail(format!("{name} does not read generation {generation} of {partition}"));
+                world.fail(format!(
+                    "{name} does not read generation {generation} of {partition}"
+                ));
             }
         }
     }

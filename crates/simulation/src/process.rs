@@ -264,10 +264,12 @@ impl Freezer for OwnFreezer {
         before: EventTime,
     ) -> Result<Freeze, StoreError> {
         let outcome = self.0.freeze(namespace, slice, before).await;
-        outcome.map(Freeze::of_own).map_err(|error| StoreError::Unavailable {
-            doing: "freezing a time slice",
-            source: Box::new(error),
-        })
+        outcome
+            .map(Freeze::of_own)
+            .map_err(|error| StoreError::Unavailable {
+                doing: "freezing a time slice",
+                source: Box::new(error),
+            })
     }
 }
 

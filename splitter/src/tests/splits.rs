@@ -164,7 +164,11 @@ async fn an_extension_without_room_divides_the_whole_again() {
             .all(|target| target.generation == second.generation),
         "none is kept"
     );
-    assert_eq!(world.wide_buckets().await, buckets(&second), "the first are removed");
+    assert_eq!(
+        world.wide_buckets().await,
+        buckets(&second),
+        "the first are removed"
+    );
 }
 
 #[tokio::test]

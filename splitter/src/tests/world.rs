@@ -16,8 +16,8 @@ use anabranch_runtime::{Clock, Randomness};
 use anabranch_split::{RetryPolicy, Serving, SplitRecord, SplitState};
 use anabranch_storage::memory::MemoryStore;
 use anabranch_storage::{
-    CasOutcome, EventBounds, EventStore, PartitionAppend, RecordKey, RecordStore, SplitRecords, SplitSlot, StoredSplit,
-    TableKind, TableName, Walk,
+    CasOutcome, EventBounds, EventStore, PartitionAppend, RecordKey, RecordStore, SplitRecords, SplitSlot,
+    StoredSplit, TableKind, TableName, Walk,
 };
 use async_trait::async_trait;
 use bytes::Bytes;

@@ -84,7 +84,15 @@ pub(crate) async fn is_diverted(
         page_token: String::new(),
         total_record_limit: None,
     };
-    let page = read(world, server, Some(id.clone()), interval, Direction::Descending, paging).await;
+    let page = read(
+        world,
+        server,
+        Some(id.clone()),
+        interval,
+        Direction::Descending,
+        paging,
+    )
+    .await;
     page.is_some_and(|page| page.is_ok_and(|page| from_targets(&page)))
 }
 

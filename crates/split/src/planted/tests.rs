@@ -20,7 +20,9 @@ fn rows() -> Vec<[&'static str; 3]> {
 /// Every source file of the workspace, by its path from the root.
 fn sources() -> BTreeMap<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut folders = ["crates", "server", "planner", "splitter"].map(PathBuf::from).to_vec();
+    let mut folders = ["crates", "server", "planner", "splitter"]
+        .map(PathBuf::from)
+        .to_vec();
     let mut sources = BTreeMap::new();
     while let Some(folder) = folders.pop() {
         for entry in root.join(&folder).read_dir().unwrap() {
