@@ -10,6 +10,7 @@ use anabranch_bus::{Delivery, Detection};
 use anabranch_catalog::{LoadedNamespace, load};
 use anabranch_model::namespace::Rollout;
 use anabranch_model::{EventTime, NamespaceName};
+use anabranch_split::planted::{Bug, planted};
 use anabranch_split::{Basis, SplitRecord, Step};
 use anabranch_storage::{Moved, SplitSlot};
 
@@ -40,6 +41,9 @@ impl Planning {
     async fn take_in(&self, deliveries: Vec<Delivery>) -> Result<(), RoundError> {
         let mut loaded: BTreeMap<NamespaceName, Option<LoadedNamespace>> = BTreeMap::new();
         for delivery in deliveries {
+            if planted(Bug::IntakeAcksFirst) {
+                self.parts.bus.ack(&delivery).await?;
+            }
             let detection = &delivery.detection;
             let name = &detection.namespace;
             if !loaded.contains_key(name) {

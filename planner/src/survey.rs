@@ -16,6 +16,7 @@ use anabranch_catalog::{Ground, broken, ground};
 use anabranch_model::namespace::Rollout;
 use anabranch_model::{EventTime, NamespaceName, PartitionKey, TimeInterval};
 use anabranch_runtime::error_chain;
+use anabranch_split::planted::{Bug, planted};
 use anabranch_split::record::page_bytes;
 use anabranch_split::{Aim, Lease, Pace, RetryPolicy, SplitReason, SplitState, Step, SurveyTask};
 use anabranch_storage::{
@@ -126,11 +127,16 @@ impl Planning {
         if basis != ground.basis || !enough {
             return Ok(Reached::Later);
         }
-        let boundary = begun.unwrap_or(before.min(bucket.end));
+        let reached = if planted(Bug::BoundaryPastFrozen) {
+            bucket.end
+        } else {
+            before
+        };
+        let boundary = begun.unwrap_or(reached.min(bucket.end));
         Ok(Reached::Part(Reach {
             basis,
             boundary,
-            frozen_before: before,
+            frozen_before: reached,
         }))
     }
 
@@ -319,16 +325,23 @@ impl<'a> Surveyor<'a> {
         let from = record.extendable(task).map(|serving| serving.boundary);
         let interval = TimeInterval {
             start: from.unwrap_or(TimeInterval::ALL.start),
-            end: task.boundary,
+            end: match planted(Bug::SurveyBoundaryInclusive) {
+                true => task.boundary.saturating_add(Duration::from_micros(1)),
+                false => task.boundary,
+            },
         };
         let mut bounds = EventBounds::of_interval(interval);
+        let mut skips = planted(Bug::SurveySkipsAfterCheckpoint) && task.survey.position().is_some();
         if let Some(position) = task.survey.position() {
             bounds.upper = Bound::Excluded(position.clone());
         }
         let table = originals(self.namespace, &record.partition);
         let page_bytes = page_bytes(record.attempts);
         let mut walk = Walk::new(table, record.partition.clone(), bounds, page_bytes);
-        while let Some(page) = walk.next(&*planning.parts.events).await? {
+        while let Some(mut page) = walk.next(&*planning.parts.events).await? {
+            if std::mem::take(&mut skips) && !page.events.is_empty() {
+                page.events.remove(0);
+            }
             take_in(task, &record_id(&self.held), &page);
             planning.metrics.read(self.namespace, page.bytes_read);
             self.bytes_since += page.bytes_read;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anabranch_catalog::{Ground, Look, Wake};
 use anabranch_model::EventTime;
 use anabranch_model::namespace::Rollout;
+use anabranch_split::planted::{Bug, planted};
 use anabranch_split::{Basis, SplitReason, SplitRecord, SplitState};
 
 /// What a record needs.
@@ -55,6 +56,7 @@ pub(crate) fn need(record: &SplitRecord, ground: Option<&Ground>, now: EventTime
         SplitState::Planning { .. } => Need::SurveyIfLapsed,
         SplitState::Failed { retry } if *retry <= now => Need::Survey,
         SplitState::Failed { retry } => Need::Nothing(Wake::At(*retry)),
+        SplitState::Parked { .. } if planted(Bug::ParkedNeverDue) => Need::Nothing(Wake::Change),
         SplitState::Parked { due } => {
             let enough = match record.reason {
                 Some(SplitReason::Mutable) => served(record, ground.basis).max(bucket.start),

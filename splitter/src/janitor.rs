@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anabranch_model::{NamespaceName, PartitionKey};
+use anabranch_split::planted::{Bug, planted};
 use anabranch_split::{Retiring, SplitRecord, Step};
 use anabranch_storage::{ErrorKind, Moved, StoreError, StoredSplit};
 use tracing::error;
@@ -39,8 +40,10 @@ impl RetiringWatch {
                 seen.push((retiring.clone(), elapsed));
             }
         }
+        let left_alone =
+            |since: Duration| elapsed.saturating_sub(since) >= retire_after || planted(Bug::RetiresAtOnce);
         seen.iter()
-            .any(|(retiring, since)| retiring == first && elapsed.saturating_sub(*since) >= retire_after)
+            .any(|(retiring, since)| retiring == first && left_alone(*since))
     }
 }
 
@@ -56,14 +59,9 @@ impl Splitting {
             return Ok(None);
         };
         let table = wide_table(namespace, &record.partition);
-        for event_bucket in &retiring.event_buckets {
-            if in_use(record, *event_bucket) {
-                // Never so: every generation has event buckets of its own.
-                error!(%namespace, slice = %record.partition.slice, event_bucket, "retiring target is in use");
-                continue;
-            }
+        for event_bucket in removable(namespace, record, &retiring) {
             let target = PartitionKey {
-                event_bucket: *event_bucket,
+                event_bucket,
                 ..record.partition.clone()
             };
             match self.parts.events.delete_partition(&table, &target).await {
@@ -85,6 +83,21 @@ impl Splitting {
             },
         )
     }
+}
+
+/// The retiring event buckets without those that are in use. There are none of these: every generation has its own.
+fn removable(namespace: &NamespaceName, record: &SplitRecord, retiring: &Retiring) -> Vec<u32> {
+    if planted(Bug::JanitorTakesServed)
+        && let Some(serving) = &record.serving
+    {
+        return serving.targets.iter().map(|target| target.event_bucket).collect();
+    }
+    let retiring = retiring.event_buckets.iter().copied();
+    let (in_use, free): (Vec<u32>, Vec<u32>) = retiring.partition(|bucket| in_use(record, *bucket));
+    if !in_use.is_empty() {
+        error!(%namespace, slice = %record.partition.slice, ?in_use, "retiring targets are in use");
+    }
+    free
 }
 
 fn in_use(record: &SplitRecord, event_bucket: u32) -> bool {

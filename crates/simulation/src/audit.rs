@@ -25,8 +25,20 @@ pub(crate) async fn audit(world: &World) {
     let Some(namespace) = namespace(world).await else {
         return;
     };
+    if let Some(wrong) = world.disk.conduct().take_wrong() {
+        world.fail(wrong);
+    }
     originals(world, &namespace).await;
     for split in splits(world).await {
+        let SplitRecord {
+            partition,
+            generation,
+            ..
+        } = &*split.record;
+        // Every attempt takes a generation, and there are not that many.
+        if *generation > GENERATIONS_MAX {
+            world.fail(format!("{partition} is at generation {generation} already"));
+        }
         served(world, &namespace, &split.record).await;
     }
 }
@@ -90,11 +102,6 @@ pub(crate) async fn at_rest(world: &World) {
         let mut counts = world.counts();
         counts.records += 1;
         counts.generations += u64::from(record.generation);
-        // Every attempt takes a generation, and there are not that many.
-        if record.generation > GENERATIONS_MAX {
-            let (partition, generation) = (&record.partition, record.generation);
-            world.fail(format!("{partition} is at generation {generation} already"));
-        }
         counts.quarantined += u64::from(record.state == SplitState::Quarantined);
         if let Some(serving) = &record.serving {
             counts.served += 1;
@@ -233,7 +240,7 @@ async fn served(world: &World, namespace: &LoadedNamespace, record: &SplitRecord
 }
 
 /// What a split of a partition has to rest on now; `None` when its slice is not open, or is being opened.
-fn basis(namespace: &LoadedNamespace, partition: &PartitionKey) -> Option<Basis> {
+pub(crate) fn basis(namespace: &LoadedNamespace, partition: &PartitionKey) -> Option<Basis> {
     let slice = namespace
         .slices
         .iter()
@@ -245,7 +252,7 @@ fn basis(namespace: &LoadedNamespace, partition: &PartitionKey) -> Option<Basis>
     })
 }
 
-async fn namespace(world: &World) -> Option<LoadedNamespace> {
+pub(crate) async fn namespace(world: &World) -> Option<LoadedNamespace> {
     match load(&*world.disk.memory, &world.namespace, None).await {
         Ok(loaded) => loaded,
         Err(error) => {
@@ -255,7 +262,7 @@ async fn namespace(world: &World) -> Option<LoadedNamespace> {
     }
 }
 
-async fn splits(world: &World) -> Vec<StoredSplit> {
+pub(crate) async fn splits(world: &World) -> Vec<StoredSplit> {
     let splits = SplitRecords::new(world.disk.memory.clone());
     match splits.list(&world.namespace, None, usize::MAX).await {
         Ok(found) => found,
@@ -266,7 +273,7 @@ async fn splits(world: &World) -> Vec<StoredSplit> {
     }
 }
 
-fn table(world: &World, kind: TableKind, slice: &anabranch_model::SliceName) -> TableName {
+pub(crate) fn table(world: &World, kind: TableKind, slice: &anabranch_model::SliceName) -> TableName {
     TableName {
         namespace: world.namespace.clone(),
         kind,
@@ -275,7 +282,7 @@ fn table(world: &World, kind: TableKind, slice: &anabranch_model::SliceName) -> 
 }
 
 /// Every event of a partition, oldest first.
-async fn scan(world: &World, table: &TableName, partition: &PartitionKey) -> Vec<Event> {
+pub(crate) async fn scan(world: &World, table: &TableName, partition: &PartitionKey) -> Vec<Event> {
     let request = ScanRequest {
         table: table.clone(),
         partition: partition.clone(),

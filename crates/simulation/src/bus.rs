@@ -6,11 +6,13 @@ use anabranch_bus::{BusError, Delivery, Detection, DetectionBus};
 use async_trait::async_trait;
 
 use crate::dice::Dice;
+use crate::store::Disk;
 
 /// A process's way to the topic.
 #[derive(Debug)]
 pub(crate) struct FaultyBus {
     inner: Arc<dyn DetectionBus>,
+    disk: Arc<Disk>,
     dice: Dice,
     /// Deliveries that may be handed out once more.
     earlier: Mutex<Vec<Delivery>>,
@@ -20,9 +22,10 @@ pub(crate) struct FaultyBus {
 const EARLIER_MAX: usize = 8;
 
 impl FaultyBus {
-    pub(crate) fn new(inner: Arc<dyn DetectionBus>, dice: Dice) -> Self {
+    pub(crate) fn new(inner: Arc<dyn DetectionBus>, disk: Arc<Disk>, dice: Dice) -> Self {
         Self {
             inner,
+            disk,
             dice,
             earlier: Mutex::default(),
         }
@@ -62,6 +65,8 @@ impl DetectionBus for FaultyBus {
     }
 
     async fn ack(&self, delivery: &Delivery) -> Result<(), BusError> {
+        let Disk { memory, .. } = &*self.disk;
+        self.disk.conduct().acks(memory, &delivery.detection).await;
         self.inner.ack(delivery).await
     }
 

@@ -5,13 +5,16 @@
 //! seed ─▶ Scenario ─▶ World: processes over FaultyStore ─▶ one MemoryStore
 //!                       ├─ writers, readers, operators, chaos                  until its time is over
 //!                       ├─ audit: every few minutes, past all servers
-//!                       └─ rest: faults off, everything has to converge        ─▶ Report, or Failure with its seed
+//!                       ├─ rest: faults off, everything has to converge        ─▶ Report, or Failure with its seed
+//!                       └─ heal: what is read and wide has to come to be split, and to be served, in some worlds
 //! ```
 //!
 //! - The components are the real ones; only time, randomness, the store's faults and the topic's are the simulation's.
 //! - One seed, one run: tasks run on one thread, time is the runtime's paused time and jumps from timer to timer, and
 //!   every choice comes from [`dice`]. [`Report::trace_hash`] shows it.
-//! - The oracle ([`model`]) is a plain map of what was sent and what its writers were told.
+//! - Worlds are many processes over one store, or one process that owns it, as with an embedded store.
+//! - The oracle ([`model`]) is a plain map of what was sent and what its writers were told; [`conduct`] is how processes treat the
+//!   store and the topic, which no answer shows.
 //!
 //! `just sim SEED` prints what happened in one world.
 
@@ -19,7 +22,9 @@ mod actors;
 mod audit;
 mod bus;
 mod clock;
+mod conduct;
 mod dice;
+mod heal;
 mod model;
 mod process;
 mod report;

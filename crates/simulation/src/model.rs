@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use anabranch_model::{Event, EventKey, EventRecord, TimeSeriesId};
+use anabranch_model::{Event, EventKey, EventRecord, EventTime, TimeSeriesId};
+
+use crate::dice::Dice;
 
 /// What its writers were told of an event.
 #[derive(Clone, Debug)]
@@ -101,6 +103,16 @@ impl Model {
             .filter(|(key, known)| known.acked && passes(key))
             .map(|(key, _)| key.clone())
             .collect()
+    }
+
+    /// The time of one of the events that were ever sent.
+    pub(crate) fn some_time(&self, dice: &Dice) -> Option<EventTime> {
+        let ids = self.ids();
+        let times: Vec<EventTime> = ids
+            .values()
+            .flat_map(|events| events.keys().map(|key| key.time))
+            .collect();
+        dice.pick(&times).copied()
     }
 
     /// Every event of everyone.

@@ -5,12 +5,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anabranch_bus::{DetectionBus, StoreBus};
-use anabranch_planner::{Planner, PlannerMetrics, PlannerParts, TimedFreezer};
+use anabranch_model::{EventTime, NamespaceName, SliceName};
+use anabranch_planner::{Freeze, Freezer, Planner, PlannerMetrics, PlannerParts, TimedFreezer};
 use anabranch_runtime::telemetry::Metrics;
-use anabranch_runtime::{Clock, Tasks};
+use anabranch_runtime::{Clock, Foreground, Tasks};
 use anabranch_server::core::Core;
+use anabranch_server::slices::SliceKeeper;
 use anabranch_splitter::{Splitter, SplitterMetrics, SplitterParts};
-use anabranch_storage::Store;
+use anabranch_storage::{Store, StoreError};
+use async_trait::async_trait;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -164,7 +167,7 @@ impl Process {
         Parts {
             tasks: Tasks::new(),
             clock,
-            bus: Arc::new(FaultyBus::new(topic, self.dice.fork())),
+            bus: Arc::new(FaultyBus::new(topic, self.disk.clone(), self.dice.fork())),
             metrics,
             store,
         }
@@ -178,36 +181,49 @@ impl Process {
                 let core = Core::start(
                     parts.store.clone(),
                     parts.bus.clone(),
-                    clock,
+                    clock.clone(),
                     &randomness,
                     &parts.tasks,
                     &parts.metrics,
                     self.scenario.server,
                 );
-                Box::pin(core).await.map(Some).map_err(|error| error.to_string())
+                let core = Box::pin(core).await.map_err(|error| error.to_string())?;
+                if self.scenario.alone {
+                    let foreground = Some(core.foreground.clone());
+                    let freezer = Arc::new(OwnFreezer(core.keeper.clone()));
+                    self.plan(parts, clock.clone(), freezer, foreground.clone());
+                    self.split(parts, clock, foreground);
+                }
+                Ok(Some(core))
             }
             Role::Planner => {
-                self.plan(parts, clock);
+                let records = parts.store.records.clone();
+                let freezer = TimedFreezer::new(records, clock.clone(), self.scenario.settle());
+                self.plan(parts, clock, Arc::new(freezer), None);
                 Ok(None)
             }
             Role::Splitter => {
-                self.split(parts, clock);
+                self.split(parts, clock, None);
                 Ok(None)
             }
         }
     }
 
-    fn plan(&self, parts: &Parts, clock: Arc<dyn Clock>) {
-        let records = parts.store.records.clone();
-        let freezer = TimedFreezer::new(records.clone(), clock.clone(), self.scenario.settle());
+    fn plan(
+        &self,
+        parts: &Parts,
+        clock: Arc<dyn Clock>,
+        freezer: Arc<dyn Freezer>,
+        foreground: Option<Arc<Foreground>>,
+    ) {
         let planner = Planner::new(
             PlannerParts {
                 events: parts.store.events.clone(),
-                records,
+                records: parts.store.records.clone(),
                 bus: parts.bus.clone(),
-                freezer: Arc::new(freezer),
+                freezer,
                 clock,
-                foreground: None,
+                foreground,
                 nudge: Arc::new(Notify::new()),
                 planned: Arc::new(Notify::new()),
             },
@@ -218,13 +234,13 @@ impl Process {
         parts.tasks.spawn("plan", planner.run(parts.tasks.stopping()));
     }
 
-    fn split(&self, parts: &Parts, clock: Arc<dyn Clock>) {
+    fn split(&self, parts: &Parts, clock: Arc<dyn Clock>, foreground: Option<Arc<Foreground>>) {
         let splitter = Splitter::new(
             SplitterParts {
                 events: parts.store.events.clone(),
                 records: parts.store.records.clone(),
                 clock,
-                foreground: None,
+                foreground,
                 nudge: Arc::new(Notify::new()),
             },
             &self.dice.randomness(),
@@ -232,6 +248,28 @@ impl Process {
             self.scenario.splitter,
         );
         parts.tasks.spawn("split", splitter.run(parts.tasks.stopping()));
+    }
+}
+
+/// Freezes through the keeper of the one process that there is.
+#[derive(Debug)]
+struct OwnFreezer(SliceKeeper);
+
+#[async_trait]
+impl Freezer for OwnFreezer {
+    async fn freeze(
+        &self,
+        namespace: &NamespaceName,
+        slice: &SliceName,
+        before: EventTime,
+    ) -> Result<Freeze, StoreError> {
+        let outcome = self.0.freeze(namespace, slice, before).await;
+        outcome
+            .map(Freeze::of_own)
+            .map_err(|error| StoreError::Unavailable {
+                doing: "freezing a time slice",
+                source: Box::new(error),
+            })
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Counts {
     pub read_back: u64,
     /// Seals, openings and changes of limits that went through.
     pub admin: u64,
+    /// Times that operators wrote into what they sealed or opened.
+    pub operator_writes: u64,
     /// Splits that an operator invalidated or sent round again.
     pub operated: u64,
     /// Processes that were killed.
@@ -43,6 +45,8 @@ pub struct Counts {
     pub quarantined: u64,
     /// Generations that were begun.
     pub generations: u64,
+    /// Worlds in which all that was wide came to be split.
+    pub healed: u64,
 }
 
 impl Counts {
@@ -58,6 +62,7 @@ impl Counts {
             pages_diverted: self.pages_diverted + other.pages_diverted,
             read_back: self.read_back + other.read_back,
             admin: self.admin + other.admin,
+            operator_writes: self.operator_writes + other.operator_writes,
             operated: self.operated + other.operated,
             kills: self.kills + other.kills,
             pauses: self.pauses + other.pauses,
@@ -69,6 +74,7 @@ impl Counts {
             records: self.records + other.records,
             quarantined: self.quarantined + other.quarantined,
             generations: self.generations + other.generations,
+            healed: self.healed + other.healed,
         }
     }
 }

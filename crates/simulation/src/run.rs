@@ -11,6 +11,7 @@ use crate::actors::{chaos, damage, operator, reader, writer::Writer};
 use crate::audit;
 use crate::clock::sleep;
 use crate::dice::Dice;
+use crate::heal;
 use crate::process::begin;
 use crate::report::{Failure, Report};
 use crate::scenario::Scenario;
@@ -29,6 +30,9 @@ const AUDIT_INTERVAL: Duration = Duration::from_secs(600);
 const REST_MAX: Duration = Duration::from_secs(3 * 3_600);
 const REST_INTERVAL: Duration = Duration::from_secs(300);
 
+/// Parts a world's second stream of choices from its first. It leaves the worlds that tests name as they were.
+const LATER: u64 = 11 << 32;
+
 /// Runs the world of a seed.
 ///
 /// # Errors
@@ -42,7 +46,7 @@ pub fn run(seed: u64, options: Options) -> Result<Report, Failure> {
         .map_err(|error| failure(error.to_string(), Vec::new()))?;
     runtime.block_on(async {
         let dice = Dice::new(seed);
-        let scenario = Scenario::draw(&dice);
+        let scenario = Scenario::draw(&dice, &Dice::new(seed ^ LATER));
         let namespace =
             NamespaceName::new("world").map_err(|error| failure(error.to_string(), Vec::new()))?;
         let begun = begin(&scenario);
@@ -184,6 +188,10 @@ async fn rest(world: &World, dice: &Dice) {
     for _ in world.servers() {
         if !reader::read_all(world, dice).await {
             world.fail("could not be read although nothing fails any more".to_owned());
+            return;
         }
+    }
+    if world.scenario.heals {
+        heal::heal(world, dice).await;
     }
 }

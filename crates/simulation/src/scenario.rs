@@ -7,6 +7,7 @@ use anabranch_model::{EventTime, NamespaceSettings, TimeSeriesId};
 use anabranch_planner::PlannerSettings;
 use anabranch_server::namespaces::NamespacesSettings;
 use anabranch_server::settings::ServerSettings;
+use anabranch_server::slices::SlicesSettings;
 use anabranch_split::RetryPolicy;
 use anabranch_splitter::SplitterSettings;
 
@@ -47,13 +48,24 @@ pub(crate) struct Scenario {
     pub(crate) damage: bool,
     /// Operators seal, unseal and change limits.
     pub(crate) operators: bool,
+    /// They seal and open often, and right at events.
+    pub(crate) exact: bool,
+    /// Walks take no more than two rows a page, and it takes several of these to find something wide.
+    pub(crate) sips: bool,
+    /// The store ends its pages after a few events, whatever is asked for.
+    pub(crate) short_pages: bool,
+    /// At the end it is read until all that is wide is split.
+    pub(crate) heals: bool,
+    /// One process does everything, as with an embedded store: it is the server, and nobody else uses the store.
+    pub(crate) alone: bool,
 }
 
 /// The longest that a request may take.
 pub(crate) const REQUEST_MAX: Duration = Duration::from_secs(30);
 
 impl Scenario {
-    pub(crate) fn draw(dice: &Dice) -> Self {
+    /// `later` is of what worlds have not always had: with a stream of its own it leaves the older choices as they were.
+    pub(crate) fn draw(dice: &Dice, later: &Dice) -> Self {
         let bucket: i64 = *dice.pick(&[600, 1_800, 3_600]).unwrap_or(&3_600);
         let slice: i64 = *dice.pick(&[3_600, 7_200, 0]).unwrap_or(&3_600);
         // Any time, then sealed; or a small limit and a partition that goes on growing.
@@ -106,7 +118,18 @@ impl Scenario {
         let server = server_settings();
         // At times after every page, so that workers are taken over in the middle.
         let checkpoint_bytes = *dice.pick(&[1, 4 << 10, 1 << 20]).unwrap_or(&1);
-        Self {
+        let (sips, alone, short_pages) = (later.chance(100), later.chance(250), later.chance(300));
+        let checkpoint_bytes = if short_pages { 1 } else { checkpoint_bytes };
+        if sips {
+            settings.wide_partition.detect_bytes = 8 << 10;
+        }
+        let exact = later.chance(if alone { 700 } else { 250 });
+        let scenario = Self {
+            sips,
+            heals: sips || later.chance(80),
+            exact,
+            alone,
+            short_pages,
             // Some minutes past noon, so that slices end at different moments of a world.
             begins: 1_774_699_200_000_000 + dice.within(0, 7_200) * 1_000_000,
             length: dice.duration(Duration::from_secs(HOUR / 3), Duration::from_secs(HOUR * 5 / 4)),
@@ -127,8 +150,24 @@ impl Scenario {
             skew,
             chaos: dice.chance(700),
             damage: dice.chance(150),
-            operators: limit.is_zero() || dice.chance(500),
-        }
+            operators: limit.is_zero() || dice.chance(500) || exact,
+        };
+        if alone { scenario.alone() } else { scenario }
+    }
+
+    /// The same with one process. What it is told of its own changes it need not wait for.
+    fn alone(mut self) -> Self {
+        (self.servers, self.planners, self.splitters) = (1, 0, 0);
+        self.server.slices = SlicesSettings {
+            keeper_interval: self.server.slices.keeper_interval,
+            ..SlicesSettings::default()
+        };
+        // Markers are cheap to look at in the own store.
+        self.planner.sweep_interval = Duration::from_secs(10);
+        self.planner.sole_owner = true;
+        self.splitter.sole_owner = true;
+        self.splitter.retire_after = RECORD_CACHE_TTL + REQUEST_MAX * 2;
+        self
     }
 
     /// True when retention may have closed what lies at a time, by anyone's clock.

@@ -29,8 +29,11 @@ use anabranch_storage::{
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::actors::damage::spoil;
 use crate::clock::{SimClock, sleep};
+use crate::conduct::Conduct;
 use crate::dice::Dice;
+use crate::scenario::{REQUEST_MAX, Scenario};
 use crate::trace::Trace;
 
 /// The store of a world, with what everybody's way to it has in common.
@@ -44,22 +47,37 @@ pub(crate) struct Disk {
     pub(crate) write_max: Duration,
     /// Processes fall asleep in the middle of a call, once in a while.
     sleepy: bool,
+    /// An append may be applied after its answer was given up on: not so where the store is in the process.
+    remote: bool,
+    short_pages: bool,
+    /// What is written to targets is at times not what was to be written.
+    damage: bool,
     /// Appends that nobody waits for any more.
     pub(crate) late: Tasks,
     slices_made: Mutex<BTreeMap<SliceName, Duration>>,
+    conduct: Conduct,
 }
 
 impl Disk {
-    pub(crate) fn new(trace: Trace, write_max: Duration, sleepy: bool) -> Self {
+    pub(crate) fn new(trace: Trace, scenario: &Scenario) -> Self {
         Self {
             memory: Arc::new(MemoryStore::new()),
             trace,
             failing: AtomicU32::new(0),
-            write_max,
-            sleepy,
+            write_max: REQUEST_MAX,
+            sleepy: scenario.chaos,
+            remote: !scenario.alone,
+            short_pages: scenario.short_pages,
+            damage: scenario.damage,
             late: Tasks::new(),
             slices_made: Mutex::default(),
+            conduct: Conduct::new(scenario.damage),
         }
+    }
+
+    /// How processes behave towards it.
+    pub(crate) fn conduct(&self) -> &Conduct {
+        &self.conduct
     }
 
     /// When a slice became visible, if it did.
@@ -86,6 +104,9 @@ const SLEEPLESS: u64 = 700;
 
 /// What is more dangerous to sleep over than anything else: targets may be gone afterwards.
 const SCAN_TARGET: &str = "scan target";
+
+/// Events of a page that ends early, at most.
+const SHORT_PAGE_MAX: u64 = 8;
 
 /// What becomes of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,14 +262,21 @@ impl FaultyStore {
         }
     }
 
-    async fn append_part(&self, part: PartitionAppend) -> Result<(), StoreError> {
+    async fn append_part(&self, mut part: PartitionAppend) -> Result<(), StoreError> {
+        if self.disk.damage && part.table.kind == TableKind::Wide && self.dice.chance(30) {
+            let which = spoil(&self.dice, &mut part.events);
+            self.disk
+                .trace
+                .note(&self.who, "spoils", which, || part.partition.to_string());
+        }
         let fate = match self.failing() {
             false => Fate::Fine,
             true => match self.dice.below(5) {
                 0 | 1 => Fate::Refused,
                 2 => Fate::Lost,
                 3 => Fate::Unsure,
-                _ => Fate::Late,
+                _ if self.disk.remote => Fate::Late,
+                _ => Fate::Unsure,
             },
         };
         let events = part.events.len() as u64;
@@ -328,6 +356,11 @@ impl EventStore for FaultyStore {
             let failed = (0..count).map(|part| (part, unavailable("append"))).collect();
             return Err(AppendFailure { failed });
         }
+        if !self.disk.remote && self.dice.chance(250) {
+            // What an engine of its own takes in is applied late only if it is answered late.
+            let longest = self.disk.write_max.saturating_sub(Duration::from_secs(4));
+            sleep(self.dice.duration(Duration::from_secs(1), longest)).await;
+        }
         let mut failed = Vec::new();
         for (index, part) in parts.into_iter().enumerate() {
             if let Err(error) = self.append_part(part).await {
@@ -357,7 +390,12 @@ impl EventStore for FaultyStore {
             TableKind::Data => "scan",
             TableKind::Wide => SCAN_TARGET,
         };
-        self.read(op, self.disk.memory.scan(request), |page| {
+        let mut request = request.clone();
+        if self.disk.short_pages {
+            let events_max = 1 + usize::try_from(self.dice.below(SHORT_PAGE_MAX)).unwrap_or(0);
+            request.events_max = request.events_max.min(events_max);
+        }
+        self.read(op, self.disk.memory.scan(&request), |page| {
             let words = match told {
                 true => format!(
                     "{} {} found {}",
@@ -425,9 +463,13 @@ impl RecordStore for FaultyStore {
         } else {
             String::new()
         };
-        let call = self.disk.memory.compare_and_set(key, expected, value);
+        let call = self.disk.memory.compare_and_set(key, expected, value.clone());
+        self.disk.conduct.asks(&self.who, key, value.as_deref());
         self.write("set", call, |outcome| {
             let applied = matches!(outcome, CasOutcome::Applied { .. });
+            if applied {
+                self.disk.conduct.stored(&self.who, key, value.as_deref());
+            }
             if let (true, RecordKey::TimeSlice { slice, .. }) = (applied, key) {
                 let mut slices = self.disk.slices();
                 slices.entry(slice.clone()).or_insert(self.disk.trace.now());

@@ -71,7 +71,7 @@ fn a_server_that_slept_looks_for_new_slices_before_it_answers() {
 #[test]
 fn one_seed_is_one_run() {
     let told = Options { trace: true };
-    for seed in 0..4 {
+    for seed in 0..12 {
         let (once, again) = (run(seed, told).unwrap(), run(seed, told).unwrap());
         let lines = once.trace.iter().zip(&again.trace);
         for (n, (first, second)) in lines.enumerate() {

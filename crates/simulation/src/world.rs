@@ -47,11 +47,7 @@ impl World {
         begun: (Instant, i64),
     ) -> Self {
         let trace = Trace::new(begun.0, told);
-        let disk = Arc::new(Disk::new(
-            trace.clone(),
-            crate::scenario::REQUEST_MAX,
-            scenario.chaos,
-        ));
+        let disk = Arc::new(Disk::new(trace.clone(), &scenario));
         let kinds = [
             (Role::Server, "server", scenario.servers),
             (Role::Planner, "planner", scenario.planners),

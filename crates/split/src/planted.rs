@@ -46,7 +46,8 @@ bugs! {
     IntakeAcksFirst: "A detection is acknowledged before its record is stored.",
     GrowthIgnored: "A partition that is split does not want to be detected when it has grown.",
     FreezeNotEnforced: "Writers do not look at what is frozen.",
-    FreezeNotSettled: "What is frozen counts at once, while writes admitted before are under way.",
+    FreezeNotSettled: "What is frozen counts at once, while other servers' writes are under way.",
+    OwnWritesNotSettled: "What is frozen counts at once, while the own process's writes are under way.",
     BoundaryPastFrozen: "A survey reaches past what is frozen.",
     OpeningKeepsEpoch: "Time is opened again without a new epoch.",
     OpeningDoesNotWait: "Time is opened again while servers still read by the old epoch.",
@@ -62,7 +63,7 @@ bugs! {
     FailedNeverRetried: "What failed is never tried again.",
     LeaseNeverLapses: "The work of a worker that died is never taken over.",
     CopySkipsAfterCheckpoint: "A copy that goes on skips the target that was under way.",
-    EventCutAcrossTargets: "The items of the event at a cut are in two targets.",
+    CopyLeavesOutOldest: "A copy ends before the oldest event of a target.",
     VerifiesInMemory: "What was to be written is compared, instead of what was read back.",
     PublishWithoutFence: "A worker that was overtaken may move the record.",
     CompletesWithoutComparing: "Targets are served whatever they hold.",
@@ -80,7 +81,7 @@ bugs! {
     TailBoundaryExclusive: "The tail begins after the events at the boundary.",
     DivertIgnoresDirection: "A read in ascending order walks the targets as a descending one does.",
     DivertSkipsTarget: "A page that begins inside a target leaves out the rest of it.",
-    TokenNamesTarget: "The page token counts targets instead of naming an event.",
+    CursorOffByOne: "A page in ascending order begins a microsecond after the last event of the page before it.",
     FallbackGoesOn: "After trouble in a target the read goes on with the next one.",
 }
 

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anabranch_model::{EventTime, NamespaceName, PartitionKey, SliceName};
+use anabranch_split::planted::{Bug, planted};
 use anabranch_split::{IllegalStep, SplitRecord, Step};
 use bytes::Bytes;
 
@@ -131,6 +132,10 @@ impl SplitRecords {
     ) -> Result<Moved, StoreError> {
         let key = key(namespace, &record.partition);
         let bytes = record.encode().map_err(|error| damaged(&key, &error))?;
+        let marks_first = planted(Bug::MarkerBeforeRecord);
+        if told && marks_first {
+            self.mark(namespace, &record.partition).await?;
+        }
         let outcome = self
             .0
             .compare_and_set(&key, expected, Some(Bytes::from(bytes)))
@@ -138,7 +143,7 @@ impl SplitRecords {
         let CasOutcome::Applied { version } = outcome else {
             return Ok(Moved::Overtaken);
         };
-        if told {
+        if told && !marks_first {
             self.mark(namespace, &record.partition).await?;
         }
         Ok(Moved::To(StoredSplit {

@@ -6,6 +6,7 @@
 //! A cursor is signed and made text by [`super::token`].
 
 use anabranch_model::{Direction, EventKey, EventTime, TimeInterval, TimeSeriesId};
+use anabranch_split::planted::{Bug, planted};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -51,7 +52,11 @@ impl Position {
         let (start, end) = match (self, direction) {
             (Self::Time(time), Direction::Ascending) => (*time, interval.end),
             (Self::Time(time), Direction::Descending) => (interval.start, *time),
-            (Self::Event { key, .. }, Direction::Ascending) => (key.time, interval.end),
+            (Self::Event { key, .. }, Direction::Ascending) => {
+                let past = i64::from(planted(Bug::CursorOffByOne));
+                let from = EventTime::from_micros(key.time.micros().saturating_add(past));
+                (from, interval.end)
+            }
             (Self::Event { key, .. }, Direction::Descending) => (
                 interval.start,
                 EventTime::from_micros(key.time.micros().saturating_add(1)),

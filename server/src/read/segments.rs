@@ -14,8 +14,10 @@
 
 use std::collections::VecDeque;
 use std::ops::Bound;
+use std::time::Duration;
 
 use anabranch_model::{Direction, Event, EventKey, EventTime, PartitionKey, TimeInterval};
+use anabranch_split::planted::{Bug, planted};
 use anabranch_split::{Serving, Target};
 use anabranch_storage::{ErrorKind, EventBounds, ScanEnd, ScanRequest, StoreError, TableKind, TableName};
 
@@ -172,7 +174,15 @@ impl Segment {
             ScanEnd::More { after } => self.resume_after(after),
         }
         self.events = page.events;
-        self.check(fetch)?;
+        match self.check(fetch).await {
+            // Planted: what is there is taken for all that there was.
+            Err(_) if planted(Bug::FallbackGoesOn) => Ok(()),
+            checked => checked,
+        }
+    }
+
+    async fn check(&mut self, fetch: &Fetch) -> Result<(), StoreError> {
+        self.check_page(fetch)?;
         if self.exhausted && self.last_seen.is_none() && self.expected.is_some() {
             self.check_that_it_holds_anything(fetch).await?;
         }
@@ -195,7 +205,7 @@ impl Segment {
     }
 
     /// Whether what was seen of a target can be what was proved.
-    fn check(&mut self, fetch: &Fetch) -> Result<(), StoreError> {
+    fn check_page(&mut self, fetch: &Fetch) -> Result<(), StoreError> {
         let Some(expected) = &self.expected else {
             return Ok(());
         };
@@ -260,6 +270,7 @@ pub(super) fn diverted(scan: &ScanRequest, serving: &Serving) -> VecDeque<Segmen
         })
     });
     match scan.direction {
+        Direction::Ascending if planted(Bug::DivertIgnoresDirection) => targets.rev().chain(tail).collect(),
         Direction::Ascending => targets.chain(tail).collect(),
         Direction::Descending => tail.into_iter().chain(targets.rev()).collect(),
     }
@@ -269,6 +280,7 @@ fn touches(bounds: &EventBounds, target: &Target) -> bool {
     let above = match &bounds.lower {
         Bound::Unbounded => true,
         Bound::Included(key) => *key <= target.newest,
+        Bound::Excluded(key) if planted(Bug::DivertSkipsTarget) => *key < target.oldest,
         Bound::Excluded(key) => *key < target.newest,
     };
     let below = match &bounds.upper {
@@ -282,15 +294,19 @@ fn touches(bounds: &EventBounds, target: &Target) -> bool {
 
 /// What the bounds hold from the boundary on, if they reach there.
 fn tail(bounds: &EventBounds, boundary: EventTime) -> Option<EventBounds> {
+    let from = match planted(Bug::TailBoundaryExclusive) {
+        true => boundary.saturating_add(Duration::from_micros(1)),
+        false => boundary,
+    };
     let interval = TimeInterval {
-        start: bounds.interval.start.max(boundary),
+        start: bounds.interval.start.max(from),
         end: bounds.interval.end,
     };
     let reached = match &bounds.upper {
         Bound::Unbounded => true,
         Bound::Included(key) | Bound::Excluded(key) => key.time >= interval.start,
     };
-    (reached && !interval.is_empty()).then(|| EventBounds {
+    (reached && !interval.is_empty() && !planted(Bug::DivertDropsTail)).then(|| EventBounds {
         interval,
         ..bounds.clone()
     })

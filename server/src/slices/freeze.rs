@@ -5,6 +5,7 @@
 
 use anabranch_catalog::{FreezeOutcome, Frozen, freeze};
 use anabranch_model::{EventTime, NamespaceName, SliceName, WideTable};
+use anabranch_split::planted::{Bug, planted};
 
 use super::{Request, SliceKeeper};
 use crate::errors::ServiceError;
@@ -32,7 +33,9 @@ impl SliceKeeper {
             return Ok(outcome);
         };
         keeping.namespaces.changed_slices(namespace).await?;
-        keeping.in_flight.settle().await;
+        if !planted(Bug::OwnWritesNotSettled) {
+            keeping.in_flight.settle().await;
+        }
         if keeping.settings.shared_store || frozen.wide_table == WideTable::Made {
             return Ok(FreezeOutcome::Frozen(frozen));
         }

@@ -20,6 +20,7 @@ use anabranch_catalog::{
     LoadedNamespace, NamespaceRecord, change_slice, justified, read_namespace, read_slice, store_slice,
 };
 use anabranch_model::{EventTime, NamespaceName, SliceName, SliceState, TimeInterval, TimeSlice};
+use anabranch_split::planted::{Bug, planted};
 use tracing::{info, warn};
 
 use super::Keeping;
@@ -178,7 +179,7 @@ impl Keeping {
                 &slice.name,
                 from.record.incarnation,
                 |record| {
-                    record.slice.epoch += 1;
+                    record.slice.epoch += u64::from(!planted(Bug::OpeningKeepsEpoch));
                     record.slice.opening_since = Some(now);
                 },
             )
@@ -195,7 +196,7 @@ impl Keeping {
         }
         // Of what was not frozen nothing was split, and what was split before it was opened the last time
         // has not been served since.
-        if was_frozen && self.settings.shared_store {
+        if was_frozen && self.settings.shared_store && !planted(Bug::OpeningDoesNotWait) {
             self.clock().sleep(self.settings.settle).await;
         }
         Ok(())

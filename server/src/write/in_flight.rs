@@ -7,16 +7,18 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 /// The writes of a server that are under way. Clones share them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct InFlight(Arc<Inner>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Inner {
     tickets: Mutex<Tickets>,
-    left: watch::Sender<()>,
+    /// Rung when a ticket comes back. Not a watch channel: that wakes in an order drawn at random, and one seed of the
+    /// simulation would not replay.
+    left: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -30,15 +32,6 @@ struct Tickets {
 pub struct Ticket {
     number: u64,
     of: InFlight,
-}
-
-impl Default for InFlight {
-    fn default() -> Self {
-        Self(Arc::new(Inner {
-            tickets: Mutex::default(),
-            left: watch::Sender::new(()),
-        }))
-    }
 }
 
 impl InFlight {
@@ -57,10 +50,13 @@ impl InFlight {
     /// Returns when every ticket that was taken before the call has been given back.
     pub async fn settle(&self) {
         let until = self.tickets().next;
-        let mut left = self.0.left.subscribe();
-        while self.tickets().held.first().is_some_and(|oldest| *oldest < until) {
-            // The sender lives in `self`, so this ends only when a ticket comes back.
-            let _ = left.changed().await;
+        loop {
+            // Before the look at the tickets, so that one that comes back in between is heard.
+            let left = self.0.left.notified();
+            if self.tickets().held.first().is_none_or(|oldest| *oldest >= until) {
+                return;
+            }
+            left.await;
         }
     }
 
@@ -72,7 +68,7 @@ impl InFlight {
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.of.tickets().held.remove(&self.number);
-        self.of.0.left.send_replace(());
+        self.of.0.left.notify_waiters();
     }
 }
 

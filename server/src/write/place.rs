@@ -6,6 +6,7 @@ use std::collections::hash_map::Entry;
 use anabranch_model::{
     Event, EventItem, EventRecord, EventTime, NamespaceName, PartitionKey, SliceState, TimeSlice,
 };
+use anabranch_split::planted::{Bug, planted};
 use anabranch_storage::{PartitionAppend, TableKind, TableName};
 
 use super::refusal::Refusal;
@@ -59,6 +60,7 @@ pub(super) fn place<'a>(view: &'a NamespaceView, event: &EventRecord, now: Event
     }
     if let Some(before) = slice.and_then(|slice| slice.frozen_before)
         && time < before
+        && !planted(Bug::FreezeNotEnforced)
     {
         return Placement::Refused(Refusal::Frozen(before));
     }

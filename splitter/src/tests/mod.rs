@@ -3,6 +3,7 @@
 mod epochs;
 mod killed;
 mod races;
+mod runs;
 mod splits;
 mod store;
 mod tampered;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anabranch_bus::DetectionBus;
 use anabranch_model::namespace::Rollout;
 use anabranch_planner::DryPlan;
-use anabranch_split::{SplitReason, SplitState, Step};
+use anabranch_split::{SplitReason, SplitRecord, SplitState, Step};
 use anabranch_storage::{Moved, SplitSlot, TableKind};
 
 use super::world::{EVENTS, HOUR, RETIRE_AFTER, World, at, buckets, event, namespace, partition, rows};
@@ -132,6 +132,65 @@ async fn the_prefix_of_a_mutable_partition_is_split_and_extended() {
     assert_eq!(kept, first.targets);
     assert!(!added.is_empty());
     assert!(added.iter().all(|target| target.oldest.time >= first.boundary));
+}
+
+#[tokio::test]
+async fn an_extension_without_room_divides_the_whole_again() {
+    let world = World::at(40 * 60, Rollout::Split).await;
+    world.fill(0, EVENTS / 2, 10).await;
+    world.detect(partition(0)).await;
+    let (mut planner, mut splitter) = (world.planner(1), world.splitter(2));
+    for _ in 0..3 {
+        planner.round().await.unwrap();
+        world.keep().await;
+        splitter.round().await.unwrap();
+    }
+    let first = world.proved(0).await;
+    let targets_max = u32::try_from(first.targets.len() + 1).unwrap();
+    world
+        .change(|settings| settings.wide_partition.targets_max = targets_max)
+        .await;
+    world.fill(31 * 60, EVENTS / 2, 5).await;
+    world.clock.advance(Duration::from_secs(60 * 60));
+    world.detect(partition(0)).await;
+    world.settle(&mut planner, &mut splitter).await;
+    let second = world.proved(0).await;
+    assert_eq!(second.boundary, at(HOUR));
+    assert_eq!(second.targets.len(), targets_max as usize);
+    assert!(
+        second
+            .targets
+            .iter()
+            .all(|target| target.generation == second.generation),
+        "none is kept"
+    );
+    assert_eq!(
+        world.wide_buckets().await,
+        buckets(&second),
+        "the first are removed"
+    );
+}
+
+#[tokio::test]
+async fn a_partition_without_generations_left_is_for_an_operator() {
+    let world = World::at(12 * HOUR, Rollout::Split).await;
+    world.fill(0, EVENTS, 10).await;
+    let record = SplitRecord {
+        // The last of which the wide table's column holds all event buckets.
+        generation: (1 << 21) - 1,
+        ..SplitRecord::detected(partition(0), 1 << 20, at(0))
+    };
+    world.splits.create(&namespace(), 0, record).await.unwrap();
+    let (mut planner, mut splitter) = (world.planner(1), world.splitter(2));
+    assert_eq!(
+        planner.dry().plan(&namespace(), &partition(0)).await.unwrap(),
+        DryPlan::Exhausted
+    );
+    world.settle(&mut planner, &mut splitter).await;
+    let record = world.record(0).await;
+    assert_eq!(record.state, SplitState::Quarantined);
+    assert_eq!(record.reason, Some(SplitReason::GenerationsExhausted));
+    assert_eq!(record.serving, None);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anabranch_bus::{Detection, DetectionBus, StoreBus};
-use anabranch_catalog::{NamespaceRecord, SliceRecord, Stored, change_slice, store_slice};
+use anabranch_catalog::{NamespaceRecord, SliceRecord, Stored, change_slice, read_namespace, store_slice};
 use anabranch_model::namespace::Rollout;
 use anabranch_model::{
     Event, EventId, EventItem, EventKey, EventTime, ItemKey, NamespaceName, NamespaceSettings, PartitionKey,
@@ -16,8 +16,8 @@ use anabranch_runtime::{Clock, Randomness};
 use anabranch_split::{RetryPolicy, Serving, SplitRecord, SplitState};
 use anabranch_storage::memory::MemoryStore;
 use anabranch_storage::{
-    EventBounds, EventStore, PartitionAppend, RecordKey, RecordStore, SplitRecords, SplitSlot, StoredSplit,
-    TableKind, TableName, Walk,
+    CasOutcome, EventBounds, EventStore, PartitionAppend, RecordKey, RecordStore, SplitRecords, SplitSlot,
+    StoredSplit, TableKind, TableName, Walk,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -168,6 +168,19 @@ impl World {
             bus: Arc::new(StoreBus::new(store.clone(), &Metrics::default())),
             store,
         }
+    }
+
+    /// Changes the namespace's settings.
+    pub(super) async fn change(&self, change: impl Fn(&mut NamespaceSettings)) {
+        let found = read_namespace(&*self.store, &namespace()).await.unwrap();
+        let (mut record, version) = found.unwrap();
+        change(&mut record.settings);
+        let key = RecordKey::Namespace {
+            namespace: namespace(),
+        };
+        let bytes = record.encode().unwrap();
+        let changed = self.store.compare_and_set(&key, version, Some(bytes)).await;
+        assert!(matches!(changed.unwrap(), CasOutcome::Applied { .. }));
     }
 
     /// Writes events, `step` seconds apart, into the partitions that hold them.

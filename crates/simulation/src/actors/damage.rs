@@ -1,10 +1,10 @@
-//! Takes events out of targets, as a disk or a hand might: what is being written must not complete so, and what is served
+//! Takes events out of targets, or changes them, as a disk or a hand might: what is being written must not complete so, and what is served
 //! must be noticed by the read that meets it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use anabranch_model::{Direction, PartitionKey, TimeInterval};
+use anabranch_model::{Direction, Event, PartitionKey, TimeInterval};
 use anabranch_split::{SplitState, Target};
 use anabranch_storage::{
     EventBounds, EventStore, PartitionAppend, ScanRequest, SplitRecords, TableKind, TableName,
@@ -66,9 +66,7 @@ async fn take_out(world: &World, dice: &Dice, target: &PartitionKey, served: boo
     let gone = if served {
         events.drain(..).len() as u64
     } else {
-        let gone = dice.below(events.len() as u64);
-        events.remove(usize::try_from(gone).unwrap_or(0));
-        gone
+        spoil(dice, &mut events)
     };
     if store.delete_partition(&table, target).await.is_err() {
         return;
@@ -89,4 +87,24 @@ async fn take_out(world: &World, dice: &Dice, target: &PartitionKey, served: boo
     if served {
         world.damaged(target);
     }
+}
+
+/// Takes one of these events out, or changes a byte of it. Which one that was.
+pub(crate) fn spoil(dice: &Dice, events: &mut Vec<Event>) -> u64 {
+    let which = dice.below(events.len() as u64);
+    let at = usize::try_from(which).unwrap_or(0);
+    let changes = dice.chance(500);
+    let Some(event) = events.get_mut(at) else {
+        return which;
+    };
+    let item = event.items.iter_mut().find(|item| !item.value.is_empty());
+    match item.filter(|_| changes) {
+        Some(item) => {
+            let mut value = item.value.to_vec();
+            value[0] ^= 1;
+            item.value = value.into();
+        }
+        None => drop(events.remove(at)),
+    }
+    which
 }

@@ -14,6 +14,7 @@ use anabranch_server::read::request::{EventPage, Latency, Paging, ReadRequest, S
 
 use crate::clock::sleep;
 use crate::dice::Dice;
+use crate::process::Process;
 use crate::world::World;
 
 /// A walk that takes more pages than this does not end.
@@ -71,6 +72,94 @@ fn some_interval(world: &World, dice: &Dice) -> TimeInterval {
     }
 }
 
+/// True when at least a part of an interval of an id is read from targets by this server.
+pub(crate) async fn is_diverted(
+    world: &World,
+    server: &Process,
+    id: &TimeSeriesId,
+    interval: TimeInterval,
+) -> bool {
+    let paging = Paging {
+        page_size: 1_000,
+        page_token: String::new(),
+        total_record_limit: None,
+    };
+    let page = read(
+        world,
+        server,
+        Some(id.clone()),
+        interval,
+        Direction::Descending,
+        paging,
+    )
+    .await;
+    page.is_some_and(|page| page.is_ok_and(|page| from_targets(&page)))
+}
+
+fn from_targets(page: &EventPage) -> bool {
+    let from = page.context.served_from;
+    matches!(from, Some(ServedFrom::Targets | ServedFrom::Mixed))
+}
+
+/// Asks a server for a page: of an id, or of everybody, in the store's own order.
+async fn read(
+    world: &World,
+    server: &Process,
+    id: Option<TimeSeriesId>,
+    interval: TimeInterval,
+    direction: Direction,
+    paging: Paging,
+) -> Option<Result<EventPage, ServiceError>> {
+    let (namespace, of) = (world.namespace.clone(), id.clone());
+    let page = world
+        .ask(server, |core, _| async move {
+            let view = core.namespaces.view_for_read(&namespace).await?;
+            match id {
+                Some(time_series_id) => {
+                    let request = ReadRequest {
+                        namespace,
+                        time_series_id,
+                        interval,
+                        filters: Vec::new(),
+                        direction,
+                        paging,
+                        latency: Latency::default(),
+                    };
+                    core.reader.read(&view, request).await
+                }
+                None => {
+                    let request = SearchRequest {
+                        namespace,
+                        interval,
+                        query: None,
+                        direction,
+                        paging,
+                        latency: Latency::default(),
+                    };
+                    core.reader.search(&view, request).await
+                }
+            }
+        })
+        .await;
+    let number = page.as_ref().map_or(0, |page| {
+        page.as_ref().map_or(1, |page| 2 + page.records.len() as u64)
+    });
+    world.trace.note(&server.name, "page", number, || match &page {
+        None => "lost".to_owned(),
+        Some(Err(error)) => error.to_string(),
+        Some(Ok(page)) => {
+            let keys: Vec<String> = page
+                .records
+                .iter()
+                .map(|record| format!("{} {}", record.event.key.time, record.event.key.id))
+                .collect();
+            let from = page.context.served_from;
+            format!("{of:?} {interval} {direction:?} from {from:?} {keys:?}")
+        }
+    });
+    page
+}
+
 struct Walk<'a> {
     world: &'a World,
     /// Everybody's, in the store's own order, when `None`.
@@ -114,6 +203,7 @@ impl<'a> Walk<'a> {
         let small = *dice.pick(&[1, 2, 7, 100]).unwrap_or(&7);
         for _ in 0..PAGES_MAX {
             let rows = match slow {
+                _ if self.world.scenario.sips => 2,
                 true if dice.chance(800) => small,
                 true => 100,
                 false => 1_000,
@@ -156,77 +246,20 @@ impl<'a> Walk<'a> {
         page_size: usize,
     ) -> Option<Result<EventPage, ServiceError>> {
         let server = self.world.a_server(dice).await;
-        let (namespace, interval, direction) = (self.world.namespace.clone(), self.interval, self.direction);
         let paging = Paging {
             page_size,
             page_token,
             total_record_limit: None,
         };
         let id = self.id.clone();
-        let page = self
-            .world
-            .ask(&server, |core, _| async move {
-                let view = core.namespaces.view_for_read(&namespace).await?;
-                match id {
-                    Some(time_series_id) => {
-                        let request = ReadRequest {
-                            namespace,
-                            time_series_id,
-                            interval,
-                            filters: Vec::new(),
-                            direction,
-                            paging,
-                            latency: Latency::default(),
-                        };
-                        core.reader.read(&view, request).await
-                    }
-                    None => {
-                        let request = SearchRequest {
-                            namespace,
-                            interval,
-                            query: None,
-                            direction,
-                            paging,
-                            latency: Latency::default(),
-                        };
-                        core.reader.search(&view, request).await
-                    }
-                }
-            })
-            .await;
-        let number = page.as_ref().map_or(0, |page| {
-            page.as_ref().map_or(1, |page| 2 + page.records.len() as u64)
-        });
-        self.world
-            .trace
-            .note(&server.name, "page", number, || match &page {
-                None => "lost".to_owned(),
-                Some(Err(error)) => error.to_string(),
-                Some(Ok(page)) => {
-                    let keys: Vec<String> = page
-                        .records
-                        .iter()
-                        .map(|record| format!("{} {}", record.event.key.time, record.event.key.id))
-                        .collect();
-                    let from = page.context.served_from;
-                    format!(
-                        "{:?} {} {:?} from {from:?} {keys:?}",
-                        self.id, self.interval, self.direction
-                    )
-                }
-            });
-        page
+        read(self.world, &server, id, self.interval, self.direction, paging).await
     }
 
     fn take(&mut self, page: &EventPage) -> bool {
         {
             let mut counts = self.world.counts();
             counts.pages += 1;
-            let diverted = matches!(
-                page.context.served_from,
-                Some(ServedFrom::Targets | ServedFrom::Mixed)
-            );
-            counts.pages_diverted += u64::from(diverted);
+            counts.pages_diverted += u64::from(from_targets(page));
         }
         self.warned |= page
             .context

@@ -20,6 +20,8 @@ use crate::world::World;
 
 /// Earlier requests that may be sent again.
 const EARLIER_MAX: usize = 6;
+/// Writes into a time that is opened or sealed.
+const WRITES_INTO: usize = 8;
 /// Times that a request of which nobody knows what became is sent again.
 const ATTEMPTS_MAX: usize = 6;
 
@@ -31,6 +33,8 @@ pub(crate) struct Writer {
     /// A moment at which many events happen.
     burst: Option<EventTime>,
     earlier: Vec<Vec<EventRecord>>,
+    /// It reads back whatever was acked.
+    careful: bool,
 }
 
 impl Writer {
@@ -42,6 +46,23 @@ impl Writer {
             sent: 0,
             burst: None,
             earlier: Vec::new(),
+            careful: false,
+        }
+    }
+
+    /// Writes beside events that lie in an interval, and looks for what was acked at once.
+    pub(crate) async fn write_into(mut self, interval: TimeInterval) {
+        self.careful = true;
+        for _ in 0..WRITES_INTO {
+            let Some(time) = self.world.model.some_time(&self.dice) else {
+                return;
+            };
+            let id = self.dice.pick(&self.world.scenario.ids).cloned();
+            if let (Some(id), true) = (id, interval.contains(time)) {
+                let records = self.record(id, time).into_iter().collect();
+                self.sent += 1;
+                self.write(records).await;
+            }
         }
     }
 
@@ -199,7 +220,7 @@ impl Writer {
             format!("{told:?} by {}: {keys:?} {outcome:?}", server.name)
         });
         world.model.told(records, &before, told);
-        if told == Told::Acked && self.dice.chance(300) {
+        if told == Told::Acked && (self.careful || self.dice.chance(300)) {
             self.read_back(records).await;
         }
         told
