@@ -13,8 +13,8 @@
 //! - One seed, one run: tasks run on one thread, time is the runtime's paused time and jumps from timer to timer, and
 //!   every choice comes from [`dice`]. [`Report::trace_hash`] shows it.
 //! - Worlds are many processes over one store, or one process that owns it, as with an embedded store.
-//! - The oracle ([`model`]) is a plain map of what was sent and what its writers were told; [`conduct`] is how processes treat the
-//!   store and the topic, which no answer shows.
+//! - The oracle ([`model`]) is a plain map of what was sent and what its writers were told; [`conduct`] is how processes
+//!   treat the store and the topic, which no answer shows.
 //!
 //! `just sim SEED` prints what happened in one world.
 
