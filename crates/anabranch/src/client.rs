@@ -14,6 +14,9 @@ pub(crate) const DEFAULT_SERVER: &str = "http://127.0.0.1:7600";
 /// Largest answer taken: a page of the largest events, and some.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 
+/// How long a change of a namespace may take.
+const PATIENCE: Duration = Duration::from_secs(600);
+
 /// Both services of a server, over one connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
@@ -45,6 +48,14 @@ impl Client {
             admin: AdminServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX),
         }
     }
+}
+
+/// A request that has to wait until every server knows what it changes: on a shared store that is longer than the time that a
+/// server gives to a call whose caller does not say.
+pub(crate) fn patient<T>(message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.set_timeout(PATIENCE);
+    request
 }
 
 fn endpoint(server: &str) -> Result<Endpoint, Failure> {

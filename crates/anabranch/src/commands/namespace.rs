@@ -8,7 +8,7 @@ use prost_types::FieldMask;
 
 use super::{Session, blocks, namespace_settings, print_sheet, say, slices};
 use crate::cli::{Namespace, NamespaceSettings};
-use crate::client::Client;
+use crate::client::{Client, patient};
 use crate::exit::{Exit, Failure};
 use crate::messages;
 use crate::output::{Sheet, ask, flatten, print_one};
@@ -84,7 +84,7 @@ async fn update(
         namespace: Some(namespace),
         update_mask: Some(FieldMask { paths }),
     };
-    let updated = client.admin.update_namespace(request).await?;
+    let updated = client.admin.update_namespace(patient(request)).await?;
     print(session, &updated.into_inner())
 }
 
@@ -132,7 +132,7 @@ async fn delete(session: &Session, name: String, yes: bool) -> Result<(), Failur
     }
     client
         .admin
-        .delete_namespace(DeleteNamespaceRequest { name: name.clone() })
+        .delete_namespace(patient(DeleteNamespaceRequest { name: name.clone() }))
         .await?;
     say(format!("namespace `{name}` is deleted"));
     Ok(())
@@ -148,7 +148,12 @@ async fn seal(session: &Session, namespace: String, before: Option<&str>) -> Res
 async fn unseal(session: &Session, namespace: String, after: Option<&str>) -> Result<(), Failure> {
     let after = after.map(|text| session.time("--after", text)).transpose()?;
     let request = UnsealTimeSlicesRequest { namespace, after };
-    let answer = session.client().await?.admin.unseal_time_slices(request).await?;
+    let answer = session
+        .client()
+        .await?
+        .admin
+        .unseal_time_slices(patient(request))
+        .await?;
     slices::print(session, &answer.into_inner().time_slices)
 }
 
