@@ -234,6 +234,12 @@ pub(crate) fn counted(count: u64, noun: &str) -> String {
     format!("{} {noun}{plural}", format_count(count))
 }
 
+/// How many a second, over a time; whole.
+pub(crate) fn a_second(count: u64, over: Duration) -> u64 {
+    let micros = over.as_micros().max(1);
+    u64::try_from(u128::from(count) * 1_000_000 / micros).unwrap_or(u64::MAX)
+}
+
 /// A duration for a person, in the unit that fits: `840 µs`, `1.9 ms`, `3.2 s`, `2m 5s`.
 pub(crate) fn format_elapsed(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();

@@ -537,10 +537,7 @@ fn the_binary_names_a_damaged_file() {
         an_instant: 2,
         value_bytes_max: 20_000,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = harness::runtime();
     let data = place.path().join("data");
     let server = Server::start(&data);
     runtime.block_on(async {

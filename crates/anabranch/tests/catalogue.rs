@@ -921,10 +921,7 @@ fn every_reason_is_met_over_grpc_and_json() {
     let catalogue = catalogue();
     let place = harness::folder("catalogue");
     let server = Server::start(&place.path().join("data"));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = harness::runtime();
     let pool = raw::pool();
     let mut met: BTreeMap<String, u64> = BTreeMap::new();
     let mut wrong = Vec::new();
@@ -1181,10 +1178,7 @@ fn wrong_input_is_never_the_servers_fault() {
     let catalogue = catalogue();
     let place = harness::folder("fuzz");
     let server = Server::start(&place.path().join("data"));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = harness::runtime();
     let pool = raw::pool();
     let token = runtime.block_on(prepare(&server));
     let valid = valid(&token);

@@ -109,10 +109,7 @@ fn reads_back(place: &Path, lane: &Lane, namespaces: &[&'static str]) {
     let widest = truth.values().map(Vec::len).max().unwrap();
     println!("{events} events of {} ids, the widest of {widest}", truth.len());
     let truth = Arc::new(truth);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = harness::runtime();
     let server = lane.serve();
     runtime.block_on(async {
         let mut client = server.admin().await;

@@ -113,10 +113,7 @@ fn acked_events_survive_every_kill_exactly_once() {
     let mut totals = Totals::default();
     let mut dice = Dice::new(seed);
     let mut folder = Folder::new(seed, 0);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = harness::runtime();
     for cycle in 0..cycles {
         if cycle % CYCLES_A_FOLDER == 0 {
             folder = Folder::new(seed, cycle / CYCLES_A_FOLDER);

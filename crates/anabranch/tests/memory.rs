@@ -49,10 +49,7 @@ fn a_wide_id_is_walked_within_the_memory_limit() {
     let place = harness::folder("memory");
     let data = place.path().join("data");
     let server = Server::start(&data);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = harness::runtime();
     runtime.block_on(async {
         let namespace = admin::Namespace {
             seconds_per_time_slice: Some(7 * 86_400),

@@ -948,10 +948,7 @@ fn the_server_does_what_a_plain_model_does() {
     let seeds = harness::number("ANABRANCH_ORACLE_SEEDS", 6);
     let operations = harness::number("ANABRANCH_ORACLE_OPERATIONS", 250);
     let first = harness::number("ANABRANCH_SEED", 1);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = harness::runtime();
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
     for seed in first..first + seeds {
         println!("seed {seed}");

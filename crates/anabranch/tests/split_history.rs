@@ -71,10 +71,7 @@ fn heals(place: &Path, lane: &Lane) {
     let (truth, events) = read_truth(&path);
     let truth = Arc::new(truth);
     println!("{events} events of {} ids", truth.len());
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = harness::runtime();
     let server = lane.serve();
     runtime.block_on(create(&server));
     server.run(&["write", NAMESPACE, "--file", path.to_str().unwrap()]);

@@ -44,10 +44,7 @@ fn a_split_that_was_killed_anywhere_ends_as_one_that_was_not() {
         panic!("strace is missing: install it, or run dev/test, which does");
     }
     let points = usize::try_from(harness::number("ANABRANCH_KILL_POINTS", 6)).unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = harness::runtime();
     let place = harness::folder("split-kill");
     let loaded = place.path().join("loaded");
     runtime.block_on(load(&loaded));

@@ -34,10 +34,7 @@ const BATCH: i64 = 20;
 fn a_growing_partition_is_split_behind_its_writers() {
     let seconds = harness::number("ANABRANCH_MUTABLE_SECONDS", 25);
     let place = harness::folder("split-mutable");
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = harness::runtime();
     let server = Server::start(&place.path().join("data"));
     runtime.block_on(async {
         let wide = admin::WidePartition {

@@ -138,6 +138,23 @@ pub struct ScanPage {
     pub end: ScanEnd,
 }
 
+impl ScanPage {
+    /// A page that ends behind its last event, when there is one and `more` may follow.
+    pub(crate) fn of(events: Vec<Event>, bytes_read: u64, more: bool) -> Self {
+        let end = match events.last() {
+            Some(last) if more => ScanEnd::More {
+                after: last.key.clone(),
+            },
+            _ => ScanEnd::Exhausted,
+        };
+        Self {
+            events,
+            bytes_read,
+            end,
+        }
+    }
+}
+
 /// Durable home of events, one partition at a time.
 ///
 /// Every backend passes [`crate::conformance`], which is the full contract. In short:

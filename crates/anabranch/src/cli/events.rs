@@ -82,6 +82,18 @@ pub(crate) struct Paging {
     /// Say on stderr what each page cost
     #[arg(long)]
     pub(crate) explain: bool,
+    /// Events over all pages, at most; 0 is no limit
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        hide_default_value = true,
+        allow_negative_numbers = true
+    )]
+    pub(crate) limit: i64,
+    /// Oldest first
+    #[arg(long)]
+    pub(crate) ascending: bool,
 }
 
 /// Flags of `read`.
@@ -98,18 +110,6 @@ pub(crate) struct Read {
     /// How.
     #[command(flatten)]
     pub(crate) paging: Paging,
-    /// Events over all pages, at most; 0 is no limit
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 0,
-        hide_default_value = true,
-        allow_negative_numbers = true
-    )]
-    pub(crate) limit: i64,
-    /// Oldest first
-    #[arg(long)]
-    pub(crate) ascending: bool,
     /// Only events with this item, or with this value of it; may be given several times
     #[arg(long, value_name = "KEY[=VALUE]")]
     pub(crate) filter: Vec<String>,
@@ -130,18 +130,6 @@ pub(crate) struct Search {
     /// How.
     #[command(flatten)]
     pub(crate) paging: Paging,
-    /// Events over all pages, at most; 0 is no limit
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 0,
-        hide_default_value = true,
-        allow_negative_numbers = true
-    )]
-    pub(crate) limit: i64,
-    /// Oldest first
-    #[arg(long)]
-    pub(crate) ascending: bool,
 }
 
 /// The query language, for `--help`.

@@ -20,20 +20,18 @@ use anabranch_runtime::{Clock, Randomness, Tasks};
 use anabranch_server::admin::{PlanPreview, PlanPreviewed};
 use anabranch_server::core::Core;
 use anabranch_server::errors::ServiceError;
-use anabranch_server::slices::SliceKeeper;
+use anabranch_server::slices::{SliceKeeper, SlicesSettings};
 use anabranch_split::SplitReason;
 use anabranch_splitter::{Splitter, SplitterMetrics, SplitterParts, SplitterSettings};
 use anabranch_storage::StoreError;
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
-use super::open::Shared;
-
 /// Starts both beside a core, as its tasks; on a store that is shared, only dry runs are planned here.
 pub(super) fn start(
     core: &Core,
     bus: Arc<dyn DetectionBus>,
-    shared: Option<Shared>,
+    slices: &SlicesSettings,
     clock: Arc<dyn Clock>,
     randomness: &Randomness,
     tasks: &Tasks,
@@ -41,9 +39,14 @@ pub(super) fn start(
 ) {
     let store = core.store();
     let nudge = Arc::new(Notify::new());
-    let freezer: Arc<dyn Freezer> = match shared {
-        None => Arc::new(OwnFreezer(core.keeper.clone())),
-        Some(Shared { settle }) => Arc::new(TimedFreezer::new(store.records.clone(), clock.clone(), settle)),
+    let freezer: Arc<dyn Freezer> = if slices.shared_store {
+        Arc::new(TimedFreezer::new(
+            store.records.clone(),
+            clock.clone(),
+            slices.settle,
+        ))
+    } else {
+        Arc::new(OwnFreezer(core.keeper.clone()))
     };
     let parts = PlannerParts {
         events: store.events.clone(),
@@ -55,7 +58,7 @@ pub(super) fn start(
         nudge: Arc::new(Notify::new()),
         planned: nudge.clone(),
     };
-    if shared.is_some() {
+    if slices.shared_store {
         // Metrics of a planner that never works would say that one stands still.
         let metrics = PlannerMetrics::new(&Metrics::default());
         let planner = Planner::new(parts, randomness, metrics, PlannerSettings::default());

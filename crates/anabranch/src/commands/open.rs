@@ -1,7 +1,6 @@
-//! Opens what settings name.
+//! Opens the store that the settings choose.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anabranch_runtime::telemetry::Metrics;
 use anabranch_runtime::{Randomness, SystemClock};
@@ -13,22 +12,7 @@ use super::serve::internal;
 use crate::exit::Failure;
 use crate::settings::{Settings, StoreSettings};
 
-/// A store, and what follows from who else uses it.
-pub(super) struct Opened {
-    pub(super) store: Store,
-    pub(super) settings: ServerSettings,
-    /// What is known of other processes that use it, if there can be any.
-    pub(super) shared: Option<Shared>,
-}
-
-/// What all processes on one store have to agree on.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Shared {
-    /// How long a freeze takes to count: every server knows it by then, and every write that came before it has ended.
-    pub(super) settle: Duration,
-}
-
-/// Opens the store that settings name.
+/// The store, and the settings of servers that follow from who else uses it.
 pub(super) async fn store(
     settings: &Settings,
     #[cfg_attr(
@@ -42,7 +26,7 @@ pub(super) async fn store(
     )]
     randomness: &Randomness,
     metrics: &Metrics,
-) -> Result<Opened, Failure> {
+) -> Result<(Store, ServerSettings), Failure> {
     match &settings.store {
         StoreSettings::Embedded { data_dir } => {
             let store = open::embedded(data_dir, metrics).map_err(|error| {
@@ -52,11 +36,7 @@ pub(super) async fn store(
                     anabranch_runtime::error_chain(&error)
                 ))
             })?;
-            Ok(Opened {
-                store,
-                settings: ServerSettings::default(),
-                shared: None,
-            })
+            Ok((store, ServerSettings::default()))
         }
         #[cfg(feature = "cluster")]
         StoreSettings::Cassandra(cluster) => {
@@ -65,13 +45,7 @@ pub(super) async fn store(
                 .map_err(|error| internal(&error))?;
             // A statement that was sent as a call ended may still be under way.
             let longest_request = settings.default_deadline + cluster.request_timeout;
-            let settings = ServerSettings::default().shared(longest_request);
-            let settle = settings.slices.settle;
-            Ok(Opened {
-                store,
-                settings,
-                shared: Some(Shared { settle }),
-            })
+            Ok((store, ServerSettings::default().shared(longest_request)))
         }
     }
 }

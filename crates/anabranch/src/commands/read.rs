@@ -16,12 +16,12 @@ pub(super) async fn run(session: &Session, read: Read) -> Result<(), Failure> {
         time_series_id: read.id,
         time_interval: interval,
         event_filters: read.filter.iter().map(|text| filter(text)).collect(),
-        direction: direction(read.ascending).into(),
+        direction: direction(read.paging.ascending).into(),
         read_mask: None,
         latency_slo: read.paging.latency_slo.map(proto_duration),
         page_size: read.paging.page_size,
         page_token: String::new(),
-        total_record_limit: read.limit,
+        total_record_limit: read.paging.limit,
     };
     pages::print(session, &read.paging, interval.as_ref(), false, |page_token| {
         let mut events = client.events.clone();

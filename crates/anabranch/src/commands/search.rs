@@ -25,12 +25,12 @@ pub(super) async fn run(session: &Session, search: Search) -> Result<(), Failure
         namespace: search.namespace,
         time_interval: interval,
         search_query,
-        direction: direction(search.ascending).into(),
+        direction: direction(search.paging.ascending).into(),
         read_mask: None,
         latency_slo: search.paging.latency_slo.map(proto_duration),
         page_size: search.paging.page_size,
         page_token: String::new(),
-        total_record_limit: search.limit,
+        total_record_limit: search.paging.limit,
     };
     pages::print(session, &search.paging, interval.as_ref(), true, |page_token| {
         let mut events = client.events.clone();

@@ -71,31 +71,31 @@ pub(crate) async fn start(clock: Arc<SystemClock>, settings: &Settings) -> Resul
     let address = listener.local_addr().map_err(|error| internal(&error))?;
     let metrics = Metrics::default();
     let randomness = Randomness::from_system().map_err(|error| internal(&error))?;
-    let opened = open::store(settings, clock.clone(), &randomness, &metrics).await?;
+    let (store, server_settings) = open::store(settings, clock.clone(), &randomness, &metrics).await?;
     let (edge, tasks) = (Tasks::new(), Tasks::new());
     let bus = open_bus(
         &settings.bus,
-        opened.store.records.clone(),
+        store.records.clone(),
         clock.clone(),
         &tasks,
         &metrics,
     )
     .await?;
     let core = Core::start(
-        opened.store,
+        store,
         bus.clone(),
         clock.clone(),
         &randomness,
         &tasks,
         &metrics,
-        opened.settings,
+        server_settings,
     )
     .await
     .map_err(|error| internal(&error))?;
     healing::start(
         &core,
         bus,
-        opened.shared,
+        &server_settings.slices,
         clock.clone(),
         &randomness,
         &tasks,

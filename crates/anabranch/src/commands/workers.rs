@@ -8,6 +8,7 @@
 //!   its lease has lapsed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anabranch_planner::{Planner, PlannerMetrics, PlannerParts, PlannerSettings, TimedFreezer};
 use anabranch_runtime::telemetry::Metrics;
@@ -22,7 +23,7 @@ use tracing::info;
 use super::Session;
 use super::bus::open_bus;
 use super::config::load;
-use super::open::{self, Shared};
+use super::open;
 use super::serve::{TASKS_GRACE, internal, start_logs, stop_signal, usage};
 use crate::cli::{SettingsArgs, Worker};
 use crate::exit::Failure;
@@ -44,11 +45,7 @@ pub(super) async fn planner(session: &Session, args: &Worker) -> Result<(), Fail
         events: worker.store.events.clone(),
         records: records.clone(),
         bus,
-        freezer: Arc::new(TimedFreezer::new(
-            records,
-            worker.clock.clone(),
-            worker.shared.settle,
-        )),
+        freezer: Arc::new(TimedFreezer::new(records, worker.clock.clone(), worker.settle)),
         clock: worker.clock.clone(),
         foreground: None,
         nudge: Arc::new(Notify::new()),
@@ -87,7 +84,8 @@ struct Prepared {
     metrics: Metrics,
     listener: TcpListener,
     store: Store,
-    shared: Shared,
+    /// How long a freeze takes to count.
+    settle: Duration,
     tasks: Tasks,
 }
 
@@ -118,18 +116,15 @@ impl Prepared {
             ));
         }
         let randomness = Randomness::from_system().map_err(|error| internal(&error))?;
-        let opened = open::store(&settings, clock.clone(), &randomness, &metrics).await?;
-        let Some(shared) = opened.shared else {
-            return Err(Failure::internal("a store that is not embedded is shared"));
-        };
+        let (store, server_settings) = open::store(&settings, clock.clone(), &randomness, &metrics).await?;
         Ok(Self {
             settings,
             clock,
             randomness,
             metrics,
             listener,
-            store: opened.store,
-            shared,
+            store,
+            settle: server_settings.slices.settle,
             tasks: Tasks::new(),
         })
     }

@@ -54,6 +54,14 @@ pub(crate) fn number(variable: &str, default: u64) -> u64 {
     }
 }
 
+/// Where a test's clients run.
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
 /// A temporary folder beside the build, so that large data does not fill a small `/tmp`.
 pub(crate) fn folder(name: &str) -> tempfile::TempDir {
     tempfile::Builder::new()

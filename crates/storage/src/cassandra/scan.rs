@@ -27,7 +27,7 @@ use super::policy::Purpose;
 use super::record_place::event_bucket;
 use super::{CassandraStore, EventTable};
 use crate::error::StoreError;
-use crate::events::{EventBounds, ScanEnd, ScanPage, ScanRequest};
+use crate::events::{EventBounds, ScanPage, ScanRequest};
 use crate::keys::row_bytes;
 
 /// Most rows of one event (`anabranch_model::names`), and one more.
@@ -321,17 +321,7 @@ impl<'a> PageBuilder<'a> {
     }
 
     fn finish(self, more: bool) -> ScanPage {
-        let end = match self.events.last() {
-            Some(last) if more => ScanEnd::More {
-                after: last.key.clone(),
-            },
-            _ => ScanEnd::Exhausted,
-        };
-        ScanPage {
-            events: self.events,
-            bytes_read: self.bytes_read,
-            end,
-        }
+        ScanPage::of(self.events, self.bytes_read, more)
     }
 }
 

@@ -17,6 +17,8 @@
 use anabranch_model::NamespaceName;
 use bytes::Bytes;
 use scylla::errors::ExecutionError;
+use scylla::response::query_result::QueryRowsResult;
+use scylla::serialize::row::SerializeRow;
 use uuid::{Builder, Uuid};
 
 use super::CassandraStore;
@@ -163,21 +165,28 @@ impl CassandraStore {
 
     /// The id of a table in the schema of the node that is asked.
     pub(super) async fn table_id(&self, table: &CqlTable) -> Result<Option<Uuid>, StoreError> {
-        let asked = async {
-            let statement = self
-                .cluster
-                .prepared(&self.schema.table_id, Purpose::ListRecords, || {
-                    SchemaStatements::TABLE_ID.to_owned()
-                })
-                .await?;
-            let names = (table.keyspace.as_str(), table.table.as_str());
-            let result = self.cluster.run(Purpose::ListRecords, statement, names).await?;
-            result.into_rows_result().map_err(|_| unexpected())
-        };
-        let rows = asked.await.map_err(|error| errors::of_read(DOING, error))?;
+        let names = (table.keyspace.as_str(), table.table.as_str());
+        let rows = self
+            .ask_schema(&self.schema.table_id, SchemaStatements::TABLE_ID, names)
+            .await?;
         let row = rows.maybe_first_row::<(Uuid,)>();
         let row = row.map_err(|error| misread("system_schema.tables", error))?;
         Ok(row.map(|(id,)| id))
+    }
+
+    async fn ask_schema(
+        &self,
+        cell: &Prepared,
+        text: &str,
+        names: impl SerializeRow + Send,
+    ) -> Result<QueryRowsResult, StoreError> {
+        let purpose = Purpose::ListRecords;
+        let asked = async {
+            let statement = self.cluster.prepared(cell, purpose, || text.to_owned()).await?;
+            let result = self.cluster.run(purpose, statement, names).await?;
+            result.into_rows_result().map_err(|_| unexpected())
+        };
+        asked.await.map_err(|error| errors::of_read(DOING, error))
     }
 
     /// Makes the keyspace of a namespace, unless it is there: who made it chose its replication.
@@ -195,18 +204,13 @@ impl CassandraStore {
     }
 
     pub(super) async fn has_keyspace(&self, keyspace: &CqlName) -> Result<bool, StoreError> {
-        let asked = async {
-            let statement = self
-                .cluster
-                .prepared(&self.schema.keyspace, Purpose::ListRecords, || {
-                    SchemaStatements::KEYSPACE.to_owned()
-                })
-                .await?;
-            let names = (keyspace.as_str(),);
-            let result = self.cluster.run(Purpose::ListRecords, statement, names).await?;
-            result.into_rows_result().map_err(|_| unexpected())
-        };
-        let rows = asked.await.map_err(|error| errors::of_read(DOING, error))?;
+        let rows = self
+            .ask_schema(
+                &self.schema.keyspace,
+                SchemaStatements::KEYSPACE,
+                (keyspace.as_str(),),
+            )
+            .await?;
         Ok(rows.rows_num() > 0)
     }
 

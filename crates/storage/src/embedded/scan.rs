@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::engine::{EngineError, Snapshot};
 use super::{read_error, rows};
 use crate::error::StoreError;
-use crate::events::{EventBounds, ScanEnd, ScanPage, ScanRequest, TableName};
+use crate::events::{EventBounds, ScanPage, ScanRequest, TableName};
 use crate::keys;
 
 /// Rows passed over one by one before a new seek is cheaper.
@@ -176,17 +176,7 @@ impl<'a> PageBuilder<'a> {
 
     fn finish(mut self) -> ScanPage {
         self.turn_items();
-        let end = match self.events.last() {
-            Some(last) if self.more => ScanEnd::More {
-                after: last.key.clone(),
-            },
-            _ => ScanEnd::Exhausted,
-        };
-        ScanPage {
-            events: self.events,
-            bytes_read: self.bytes_read,
-            end,
-        }
+        ScanPage::of(self.events, self.bytes_read, self.more)
     }
 }
 

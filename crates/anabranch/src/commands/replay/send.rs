@@ -13,7 +13,7 @@ use super::{failure, hash};
 use crate::cli::Replay;
 use crate::exit::{Exit, Failure};
 use crate::output::progress::Progress;
-use crate::units::{format_count, format_elapsed, format_time};
+use crate::units::{a_second, format_count, format_elapsed, format_time};
 
 /// Header with the namespace that an event is from.
 const NAMESPACE_HEADER: &str = "anabranch-namespace";
@@ -125,13 +125,7 @@ impl Sender {
     }
 
     fn rate(&self) -> u64 {
-        let micros = self
-            .clock
-            .elapsed()
-            .saturating_sub(self.started)
-            .as_micros()
-            .max(1);
-        u64::try_from(u128::from(self.events) * 1_000_000 / micros).unwrap_or(u64::MAX)
+        a_second(self.events, self.clock.elapsed().saturating_sub(self.started))
     }
 
     /// Ends it.

@@ -12,7 +12,7 @@ use crate::exit::{Exit, Failure};
 use crate::input::batches::Batch;
 use crate::input::open::Input;
 use crate::output::progress::Progress;
-use crate::units::{counted, format_count, format_elapsed, format_size};
+use crate::units::{a_second, counted, format_count, format_elapsed, format_size};
 
 /// Counts, and says.
 pub(super) struct Report {
@@ -147,12 +147,6 @@ impl Report {
     }
 
     fn rate(&self) -> u64 {
-        let micros = self
-            .clock
-            .elapsed()
-            .saturating_sub(self.started)
-            .as_micros()
-            .max(1);
-        u64::try_from(u128::from(self.events) * 1_000_000 / micros).unwrap_or(u64::MAX)
+        a_second(self.events, self.clock.elapsed().saturating_sub(self.started))
     }
 }
