@@ -177,24 +177,6 @@ fn wide(truth: &Truth, slices: &BTreeMap<i64, String>) -> BTreeMap<Place, u64> {
     bytes
 }
 
-async fn splits(server: &Server) -> Vec<admin::Split> {
-    let mut client = server.admin().await;
-    let mut splits = Vec::new();
-    let mut request = admin::ListSplitsRequest {
-        namespace: NAMESPACE.to_owned(),
-        page_size: 1_000,
-        ..admin::ListSplitsRequest::default()
-    };
-    loop {
-        let page = client.list_splits(request.clone()).await.unwrap().into_inner();
-        splits.extend(page.splits);
-        if page.next_page_token.is_empty() {
-            return splits;
-        }
-        request.page_token = page.next_page_token;
-    }
-}
-
 fn partition(split: &admin::Split) -> Place {
     let partition = split.partition.clone().unwrap();
     (partition.time_slice, partition.time_series_id)
@@ -205,7 +187,7 @@ async fn healed(server: &Server, wide: &BTreeMap<Place, u64>) -> BTreeSet<Place>
     use admin::split::State;
     let since = Instant::now();
     loop {
-        let states: BTreeMap<Place, admin::Split> = splits(server)
+        let states: BTreeMap<Place, admin::Split> = harness::splits(server, NAMESPACE)
             .await
             .into_iter()
             .map(|split| (partition(&split), split))

@@ -62,7 +62,7 @@ fn a_growing_partition_is_split_behind_its_writers() {
         let mut boundaries = Vec::new();
         while since.elapsed() < Duration::from_secs(seconds) {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            if let Some(split) = split(&server).await
+            if let Some(split) = harness::splits(&server, NAMESPACE).await.pop()
                 && let Some(boundary) = split.boundary
                 && split.serving_generation > 0
                 && boundaries.last() != Some(&(split.serving_generation, boundary))
@@ -199,13 +199,4 @@ async fn read(
         }
     }
     (walks as u64, pages, through_targets)
-}
-
-async fn split(server: &Server) -> Option<admin::Split> {
-    let list = admin::ListSplitsRequest {
-        namespace: NAMESPACE.to_owned(),
-        ..admin::ListSplitsRequest::default()
-    };
-    let splits = server.admin().await.list_splits(list).await.unwrap();
-    splits.into_inner().splits.into_iter().next()
 }

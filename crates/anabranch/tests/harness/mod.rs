@@ -378,6 +378,25 @@ pub(crate) fn reason(status: &tonic::Status) -> Option<String> {
     status.get_details_error_info().map(|info| info.reason)
 }
 
+/// Every split of a namespace.
+pub(crate) async fn splits(server: &Server, namespace: &str) -> Vec<admin::Split> {
+    let mut client = server.admin().await;
+    let mut splits = Vec::new();
+    let mut request = admin::ListSplitsRequest {
+        namespace: namespace.to_owned(),
+        page_size: 1_000,
+        ..admin::ListSplitsRequest::default()
+    };
+    loop {
+        let page = client.list_splits(request.clone()).await.unwrap().into_inner();
+        splits.extend(page.splits);
+        if page.next_page_token.is_empty() {
+            return splits;
+        }
+        request.page_token = page.next_page_token;
+    }
+}
+
 /// What sorts an event: its time, then the bytes of its id.
 pub(crate) fn event_key(event: &wire::EventRecord) -> (i64, &str) {
     (micros(event.event_time.as_ref().unwrap()), &event.event_id)
@@ -388,6 +407,15 @@ pub(crate) fn event_key(event: &wire::EventRecord) -> (i64, &str) {
 pub(crate) async fn walk(
     client: &mut Events,
     request: wire::ReadEventRecordsRequest,
+) -> Result<Vec<wire::EventRecord>, tonic::Status> {
+    walk_pages(client, request, |_| {}).await
+}
+
+/// The same, and `look` sees each page.
+pub(crate) async fn walk_pages(
+    client: &mut Events,
+    request: wire::ReadEventRecordsRequest,
+    mut look: impl FnMut(&wire::ReadEventRecordsResponse),
 ) -> Result<Vec<wire::EventRecord>, tonic::Status> {
     let mut request = request;
     let mut records = Vec::new();
@@ -405,6 +433,7 @@ pub(crate) async fn walk(
             page.records.len()
         );
         assert_eq!(page.response_context.len(), 1, "one context a namespace");
+        look(&page);
         empty_pages = if page.records.is_empty() {
             empty_pages + 1
         } else {
