@@ -72,7 +72,9 @@ fn part(query: &SearchQuery) -> Option<String> {
 
 fn key(key: &str) -> String {
     let word = WORDS.iter().any(|word| key.eq_ignore_ascii_case(word));
-    if !key.is_empty() && !word && key.chars().all(is_bare) {
+    // A text that begins so is a query in JSON.
+    let json = key.starts_with('{');
+    if !key.is_empty() && !word && !json && key.chars().all(is_bare) {
         key.to_owned()
     } else {
         quote(key)

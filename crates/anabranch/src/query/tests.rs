@@ -105,7 +105,7 @@ fn bound() -> impl Strategy<Value = Option<RangeBound>> {
 }
 
 fn queries() -> impl Strategy<Value = SearchQuery> {
-    let key = || prop_oneof!["[a-z_.]{1,6}", "id|AND|or|in|exists|base64|not", ".*"];
+    let key = || prop_oneof!["[a-z_.]{1,6}", "id|AND|or|in|exists|base64|not|\\{a?", ".*"];
     let leaf = prop_oneof![
         (key(), bytes()).prop_map(
             |(event_item_key, event_item_value)| of(Query::Equals(EqualsQuery {
