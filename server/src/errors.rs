@@ -113,7 +113,8 @@ impl From<StoreError> for ServiceError {
             ErrorKind::Corrupt => Reason::StoreCorrupt,
             ErrorKind::Unknown => Reason::StoreOutcomeUnknown,
             // A table that is not there any more was dropped under the request: try again and the slice is gone.
-            ErrorKind::Unavailable | ErrorKind::NotFound | ErrorKind::Invalid => Reason::StoreUnreachable,
+            ErrorKind::Unavailable | ErrorKind::NotFound => Reason::StoreUnreachable,
+            ErrorKind::Invalid => Reason::StoreRefused,
         };
         Self::new(reason, problem.clone()).with("problem", problem)
     }

@@ -70,6 +70,11 @@ const REACHED_BY_UNIT_TESTS: &[(&str, &str, &str)] = &[
         "a_namespace_can_not_have_slices_without_end",
     ),
     (
+        "STORE_REFUSED",
+        "server/src/errors/tests.rs",
+        "what_a_store_says_has_a_reason",
+    ),
+    (
         "STORE_UNREACHABLE",
         "server/src/write/tests.rs",
         "parts_that_fail_are_named_and_the_others_stay",

@@ -130,6 +130,13 @@ fn what_a_store_says_has_a_reason() {
             },
             Reason::StoreOutcomeUnknown,
         ),
+        (
+            StoreError::Refused {
+                doing: "writing events",
+                reason: "no right".into(),
+            },
+            Reason::StoreRefused,
+        ),
     ];
     for (store, reason) in cases {
         assert_eq!(ServiceError::from(store).reason, reason);
