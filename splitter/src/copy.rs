@@ -23,6 +23,7 @@ use anabranch_split::{Checksum, Copied, Lease, Pace, SplitPlan, SplitReason, Spl
 use anabranch_storage::{
     EventBounds, Moved, PartitionAppend, SplitSlot, StoreError, StoredSplit, TableKind, TableName, Walk,
 };
+use futures::future::join;
 use tracing::{info, warn};
 
 use crate::Splitting;
@@ -159,6 +160,7 @@ impl Copier<'_> {
             let (targets, bytes) = (plan.targets.len(), total(&plan.targets).bytes);
             info!(%namespace, %slice, generation = record.generation, targets, bytes, "split completed");
             self.splitting.metrics.completed(namespace);
+            self.splitting.parts.completed.notify_one();
         } else {
             warn!(%namespace, %slice, generation = record.generation, detail = record.detail, "split abandoned: checksums differ");
             self.splitting.metrics.validation_failed(namespace);
@@ -207,15 +209,18 @@ impl Copier<'_> {
         };
         let page_bytes = page_bytes(self.held.record.attempts);
         let mut walk = Walk::new(table, original.clone(), bounds, page_bytes);
+        let (events, to) = (&*splitting.parts.events, target.partition(&original));
         let mut since = 0;
-        while let Some(page) = walk.next(&*splitting.parts.events).await? {
+        let mut ahead = walk.next(events).await?;
+        while let Some(page) = ahead {
             splitting.metrics.read(self.namespace, page.bytes_read);
             let mut rows = Checksum::default();
             for event in &page.events {
                 rows.add_event(&original.time_series_id, event);
             }
-            self.append(&target.partition(&original), page.events, &copied)
-                .await?;
+            // The next page is read while this one is written.
+            let (appended, next) = join(self.append(&to, page.events, &copied), walk.next(events)).await;
+            appended?;
             splitting.metrics.written(self.namespace, rows.bytes);
             copied.checksum_rows += rows.rows;
             copied.bytes += rows.bytes;
@@ -225,6 +230,7 @@ impl Copier<'_> {
                 self.checkpoint(&copied).await?;
             }
             self.wait(page.bytes_read, Some(&copied)).await?;
+            ahead = next?;
         }
         copied.targets += 1;
         self.checkpoint(&copied).await?;

@@ -49,6 +49,8 @@ pub struct SplitterParts {
     pub foreground: Option<Arc<Foreground>>,
     /// Rung by whoever wants a sweep now: a planner with a plan, in one process.
     pub nudge: Arc<Notify>,
+    /// Rung when a split has completed: a server in the same process serves it at once.
+    pub completed: Arc<Notify>,
 }
 
 /// What a round did.

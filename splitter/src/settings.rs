@@ -34,7 +34,7 @@ impl Default for SplitterSettings {
             lease: Duration::from_secs(60),
             sole_owner: false,
             checkpoint_bytes: 8 << 20,
-            batch_bytes: 256 << 10,
+            batch_bytes: 1 << 20,
             retire_after: Duration::from_secs(120),
             retry: RetryPolicy::default(),
         }

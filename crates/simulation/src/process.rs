@@ -242,6 +242,7 @@ impl Process {
                 clock,
                 foreground,
                 nudge: Arc::new(Notify::new()),
+                completed: Arc::new(Notify::new()),
             },
             &self.dice.randomness(),
             SplitterMetrics::new(&parts.metrics),

@@ -28,6 +28,7 @@ use anabranch_runtime::{Clock, Randomness, Tasks, error_chain};
 use anabranch_split::planted::{Bug, planted};
 use anabranch_split::{Basis, Serving};
 use anabranch_storage::{RecordStore, SplitRecords};
+use tokio::sync::Notify;
 use tracing::warn;
 
 use self::cache::RecordCache;
@@ -84,6 +85,7 @@ struct Inner {
     comparisons: Comparisons,
     clock: Arc<dyn Clock>,
     metrics: Arc<SplitMetrics>,
+    nudge: Arc<Notify>,
 }
 
 /// Whom a request lets decide where it reads.
@@ -158,8 +160,10 @@ impl Splits {
             comparisons,
             clock: clock.clone(),
             metrics: counted,
+            nudge: Arc::new(Notify::new()),
         }));
         let (refreshed, stop) = (splits.clone(), tasks.stopping());
+        let nudge = splits.nudge();
         tasks.spawn("refresh split filters", async move {
             loop {
                 refreshed.refresh_now().await;
@@ -167,6 +171,7 @@ impl Splits {
                     biased;
                     () = stop.cancelled() => return,
                     () = clock.sleep(settings.filter_refresh) => {}
+                    () = nudge.notified() => {}
                 }
             }
         });
@@ -181,6 +186,11 @@ impl Splits {
     /// Brings the filters up to date, as the task does from time to time.
     pub async fn refresh_now(&self) {
         self.0.refresher.refresh().await;
+    }
+
+    /// Rung by whoever wants the filters brought up to date now: a splitter that has completed something, in one process.
+    pub fn nudge(&self) -> Arc<Notify> {
+        self.0.nudge.clone()
     }
 
     /// What the filters of a namespace hold; `None` while they are not loaded.

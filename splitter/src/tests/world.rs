@@ -242,6 +242,7 @@ impl World {
             clock: self.clock.clone(),
             foreground: None,
             nudge: Arc::new(Notify::new()),
+            completed: Arc::new(Notify::new()),
         };
         let settings = SplitterSettings {
             lease: LEASE,
