@@ -39,6 +39,8 @@ pub struct ServeSettings {
     pub connection_calls_max: u32,
     /// The time that a call gets when its caller does not say.
     pub default_deadline: Duration,
+    /// The time that a call gets at most, whatever its caller says. What is not used any more is kept for so long.
+    pub deadline_max: Duration,
     /// How long calls under way may take to end once the server is told to stop.
     pub drain_grace: Duration,
 }
@@ -53,6 +55,7 @@ impl Default for ServeSettings {
             message_bytes_max: 16 << 20,
             connection_calls_max: 1_024,
             default_deadline: Duration::from_secs(60),
+            deadline_max: Duration::from_secs(60),
             drain_grace: Duration::from_secs(10),
         }
     }
@@ -157,6 +160,7 @@ impl Port {
             ),
             metrics: CallMetrics::new(),
             default_deadline: settings.default_deadline,
+            deadline_max: settings.deadline_max,
             draining,
         };
         Ok(Self {

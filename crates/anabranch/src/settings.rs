@@ -36,7 +36,7 @@ pub(crate) struct Key {
 }
 
 /// Every setting, in the order that `config show` prints them.
-pub(crate) const KEYS: [Key; 34] = [
+pub(crate) const KEYS: [Key; 35] = [
     key(
         "server.listen",
         "127.0.0.1:7600",
@@ -53,6 +53,12 @@ pub(crate) const KEYS: [Key; 34] = [
         "server.default_deadline",
         "60s",
         "time that a call gets when its caller does not say",
+        None,
+    ),
+    key(
+        "server.deadline_max",
+        "60s",
+        "time that a call gets at most; what nobody may use any more is kept for so long",
         None,
     ),
     key(
@@ -259,6 +265,7 @@ pub(crate) struct Settings {
     pub(crate) listen: String,
     pub(crate) insecure: bool,
     pub(crate) default_deadline: Duration,
+    pub(crate) deadline_max: Duration,
     pub(crate) drain_grace: Duration,
     pub(crate) requests_in_flight_max: usize,
     pub(crate) request_bytes_in_flight_max: usize,
@@ -290,6 +297,11 @@ impl StoreSettings {
             #[cfg(feature = "cluster")]
             Self::Cassandra(_) => "store on Cassandra",
         }
+    }
+
+    /// True when several processes may have it open.
+    pub(crate) fn is_shared(&self) -> bool {
+        !matches!(self, Self::Embedded { .. })
     }
 
     /// Where it is.

@@ -193,6 +193,7 @@ impl Scenario {
 /// A shared store, with everything that is waited for made longer: a world's hours then cost few timers.
 fn server_settings() -> ServerSettings {
     let mut settings = ServerSettings {
+        deadline_max: REQUEST_MAX,
         namespaces: NamespacesSettings {
             refresh_interval: Duration::from_secs(100),
             settings_lifetime: Duration::from_secs(240),

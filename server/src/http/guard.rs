@@ -39,6 +39,8 @@ pub struct Guard {
     pub metrics: CallMetrics,
     /// The time a single call gets when its caller does not say.
     pub default_deadline: Duration,
+    /// The time a single call gets at most.
+    pub deadline_max: Duration,
     /// Cancelled when the server drains.
     pub draining: CancellationToken,
 }
@@ -98,10 +100,14 @@ impl Guard {
         let permit = self.admission.call()?;
         let asked = deadline::asked(request.headers())?;
         let time = match asked {
-            Some(asked) => Some((deadline::budget(asked), asked)),
             // A stream lasts as long as its caller likes.
+            Some(asked) if streams => Some((deadline::budget(asked), asked)),
             None if streams => None,
-            None => Some((self.default_deadline, self.default_deadline)),
+            Some(asked) => Some((deadline::budget(asked).min(self.deadline_max), asked)),
+            None => Some((
+                self.default_deadline.min(self.deadline_max),
+                self.default_deadline,
+            )),
         };
         let deadline = time.map(|(budget, asked)| (Deadline::after(&*self.clock, budget), asked));
         if let Some((deadline, _)) = deadline {

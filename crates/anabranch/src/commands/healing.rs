@@ -2,7 +2,7 @@
 //! store is shared they are processes of their own ([`super::workers`]).
 //!
 //! ```text
-//! core.reader ─▶ bus ─▶ planner ─freeze─▶ core.keeper          planner ─planned─▶ splitter
+//! core.reader ─▶ bus ─▶ planner ─freeze─▶ core.keeper          planner ─planned─▶ splitter ─completed─▶ core.splits
 //! ```
 //!
 //! - S4: a freeze here counts at once: the keeper has waited for every write of this process, and there is no other.
@@ -20,7 +20,8 @@ use anabranch_runtime::{Clock, Randomness, Tasks};
 use anabranch_server::admin::{PlanPreview, PlanPreviewed};
 use anabranch_server::core::Core;
 use anabranch_server::errors::ServiceError;
-use anabranch_server::slices::{SliceKeeper, SlicesSettings};
+use anabranch_server::settings::ServerSettings;
+use anabranch_server::slices::SliceKeeper;
 use anabranch_split::SplitReason;
 use anabranch_splitter::{Splitter, SplitterMetrics, SplitterParts, SplitterSettings};
 use anabranch_storage::StoreError;
@@ -31,7 +32,7 @@ use tokio::sync::Notify;
 pub(super) fn start(
     core: &Core,
     bus: Arc<dyn DetectionBus>,
-    slices: &SlicesSettings,
+    server: &ServerSettings,
     clock: Arc<dyn Clock>,
     randomness: &Randomness,
     tasks: &Tasks,
@@ -39,11 +40,11 @@ pub(super) fn start(
 ) {
     let store = core.store();
     let nudge = Arc::new(Notify::new());
-    let freezer: Arc<dyn Freezer> = if slices.shared_store {
+    let freezer: Arc<dyn Freezer> = if server.slices.shared_store {
         Arc::new(TimedFreezer::new(
             store.records.clone(),
             clock.clone(),
-            slices.settle,
+            server.slices.settle,
         ))
     } else {
         Arc::new(OwnFreezer(core.keeper.clone()))
@@ -58,7 +59,7 @@ pub(super) fn start(
         nudge: Arc::new(Notify::new()),
         planned: nudge.clone(),
     };
-    if slices.shared_store {
+    if server.slices.shared_store {
         // Metrics of a planner that never works would say that one stands still.
         let metrics = PlannerMetrics::new(&Metrics::default());
         let planner = Planner::new(parts, randomness, metrics, PlannerSettings::default());
@@ -81,10 +82,12 @@ pub(super) fn start(
         clock,
         foreground: Some(core.foreground.clone()),
         nudge,
+        completed: core.splits.nudge(),
     };
     let settings = SplitterSettings {
         sole_owner: true,
         sweep_interval: SWEEP_INTERVAL,
+        retire_after: server.retire_after(),
         ..SplitterSettings::default()
     };
     let splitter = Splitter::new(parts, randomness, SplitterMetrics::new(metrics), settings);

@@ -27,6 +27,10 @@ pub(super) async fn store(
     randomness: &Randomness,
     metrics: &Metrics,
 ) -> Result<(Store, ServerSettings), Failure> {
+    let server_settings = ServerSettings {
+        deadline_max: settings.deadline_max,
+        ..ServerSettings::default()
+    };
     match &settings.store {
         StoreSettings::Embedded { data_dir } => {
             let store = open::embedded(data_dir, metrics).map_err(|error| {
@@ -36,16 +40,14 @@ pub(super) async fn store(
                     anabranch_runtime::error_chain(&error)
                 ))
             })?;
-            Ok((store, ServerSettings::default()))
+            Ok((store, server_settings))
         }
         #[cfg(feature = "cluster")]
         StoreSettings::Cassandra(cluster) => {
             let store = open::cassandra(cluster, clock, randomness.clone(), metrics)
                 .await
                 .map_err(|error| internal(&error))?;
-            // A statement that was sent as a call ended may still be under way.
-            let longest_request = settings.default_deadline + cluster.request_timeout;
-            Ok((store, ServerSettings::default().shared(longest_request)))
+            Ok((store, server_settings.shared(cluster.append_max())))
         }
     }
 }

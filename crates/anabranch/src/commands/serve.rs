@@ -61,6 +61,7 @@ pub(crate) async fn start(clock: Arc<SystemClock>, settings: &Settings) -> Resul
         insecure: settings.insecure,
         drain_grace: settings.drain_grace,
         default_deadline: settings.default_deadline,
+        deadline_max: settings.deadline_max,
         requests_in_flight_max: settings.requests_in_flight_max,
         request_bytes_in_flight_max: settings.request_bytes_in_flight_max,
         message_bytes_max: settings.message_bytes_max,
@@ -95,7 +96,7 @@ pub(crate) async fn start(clock: Arc<SystemClock>, settings: &Settings) -> Resul
     healing::start(
         &core,
         bus,
-        &server_settings.slices,
+        &server_settings,
         clock.clone(),
         &randomness,
         &tasks,

@@ -28,7 +28,7 @@ use super::serve::{TASKS_GRACE, internal, start_logs, stop_signal, usage};
 use crate::cli::{SettingsArgs, Worker};
 use crate::exit::Failure;
 use crate::output::print_line;
-use crate::settings::{Settings, StoreSettings};
+use crate::settings::Settings;
 
 pub(super) async fn planner(session: &Session, args: &Worker) -> Result<(), Failure> {
     let worker = Prepared::new(session, args, |settings| &settings.planner_listen).await?;
@@ -67,9 +67,14 @@ pub(super) async fn splitter(session: &Session, args: &Worker) -> Result<(), Fai
         clock: worker.clock.clone(),
         foreground: None,
         nudge: Arc::new(Notify::new()),
+        completed: Arc::new(Notify::new()),
     };
     let metrics = SplitterMetrics::new(&worker.metrics);
-    let splitter = Splitter::new(parts, &worker.randomness, metrics, SplitterSettings::default());
+    let settings = SplitterSettings {
+        retire_after: worker.retire_after,
+        ..SplitterSettings::default()
+    };
+    let splitter = Splitter::new(parts, &worker.randomness, metrics, settings);
     worker
         .tasks
         .spawn("splitter", splitter.run(worker.tasks.stopping()));
@@ -86,6 +91,8 @@ struct Prepared {
     store: Store,
     /// How long a freeze takes to count.
     settle: Duration,
+    /// How long targets are kept that are not served any more.
+    retire_after: Duration,
     tasks: Tasks,
 }
 
@@ -109,7 +116,7 @@ impl Prepared {
         };
         let listener = bind(&port).await.map_err(usage)?;
         let (clock, metrics) = (session.clock.clone(), Metrics::default());
-        if matches!(settings.store, StoreSettings::Embedded { .. }) {
+        if !settings.store.is_shared() {
             return Err(Failure::usage(
                 "store.kind is embedded: one process owns that store, and `anabranch serve` plans and splits in it by \
                  itself. Set store.kind to cassandra to run planners and splitters apart",
@@ -125,6 +132,7 @@ impl Prepared {
             listener,
             store,
             settle: server_settings.slices.settle,
+            retire_after: server_settings.retire_after(),
             tasks: Tasks::new(),
         })
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::origin::Loaded;
-use super::{Settings, StoreSettings};
+use super::{Bus, Settings, StoreSettings};
 use crate::units::{parse_duration, parse_size};
 
 /// Checks every value. All that are wrong are named.
@@ -16,6 +16,7 @@ pub(super) fn check(loaded: &[Loaded]) -> Result<Settings, Vec<String>> {
         listen: of(loaded, "server.listen", &mut problems, address),
         insecure: of(loaded, "server.insecure", &mut problems, boolean),
         default_deadline: of(loaded, "server.default_deadline", &mut problems, duration),
+        deadline_max: of(loaded, "server.deadline_max", &mut problems, duration),
         drain_grace: of(loaded, "server.drain_grace", &mut problems, parse_duration),
         requests_in_flight_max: of(loaded, "server.requests_in_flight_max", &mut problems, count),
         request_bytes_in_flight_max: of(loaded, "server.request_bytes_in_flight_max", &mut problems, size),
@@ -25,6 +26,13 @@ pub(super) fn check(loaded: &[Loaded]) -> Result<Settings, Vec<String>> {
         store,
         bus: super::bus::check(loaded, &mut problems),
     };
+    if settings.store.is_shared() && settings.bus == Bus::Store {
+        problems.push(
+            "bus.kind is store, which is for one process; store.kind is cassandra, which several share: set bus.kind to \
+             kafka and bus.kafka.bootstrap_servers to where it answers"
+                .to_owned(),
+        );
+    }
     if problems.is_empty() {
         Ok(settings)
     } else {

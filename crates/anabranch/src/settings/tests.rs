@@ -149,7 +149,8 @@ mod cassandra {
         let file = format!(
             "[store]\nkind = \"cassandra\"\n[store.cassandra]\ncontact_points = \"a:9042, b:9042\"\n\
              datacenter = \"dc1\"\nconsistency = \"EACH_QUORUM\"\nusername = \"u\"\npassword_file = {password_file:?}\n\
-             address_map = \"10.0.0.1=127.0.0.1:1\"\n[store.cassandra.tls]\nca_file = \"ca.pem\"\n"
+             address_map = \"10.0.0.1=127.0.0.1:1\"\n[store.cassandra.tls]\nca_file = \"ca.pem\"\n\
+             [bus]\nkind = \"kafka\"\n"
         );
         let (settings, loaded) = with(&SettingsArgs::default(), Some(&file), &[]).unwrap();
         let StoreSettings::Cassandra(cluster) = settings.store else {
@@ -170,7 +171,12 @@ mod cassandra {
                     replication_factor = 0\nconsistency = \"ONE\"\nusername = \"u\"\naddress_map = \"x\"\n\
                     [store.cassandra.tls]\nkey_file = \"k\"\n";
         let problems = with(&SettingsArgs::default(), Some(file), &[]).unwrap_err();
-        assert_eq!(problems.len(), 7, "{problems:#?}");
+        assert_eq!(problems.len(), 8, "{problems:#?}");
+        assert!(
+            problems
+                .iter()
+                .any(|problem| problem.contains("set bus.kind to kafka"))
+        );
         assert!(
             problems
                 .iter()

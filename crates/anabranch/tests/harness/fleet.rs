@@ -42,7 +42,7 @@ impl Fleet {
         fs::write(
             &config,
             format!(
-                "[server]\ndefault_deadline = \"10s\"\n[store]\nkind = \"cassandra\"\n[store.cassandra]\n\
+                "[server]\ndefault_deadline = \"10s\"\ndeadline_max = \"10s\"\n[store]\nkind = \"cassandra\"\n[store.cassandra]\n\
                  contact_points = \"{cassandra}\"\nkeyspace = \"t{run}\"\nreplication_factor = {copies}\n\
                  [bus]\nkind = \"kafka\"\n[bus.kafka]\nbootstrap_servers = \"{kafka}\"\n\
                  topic = \"test.{run}\"\ndead_letter_topic = \"test.{run}.dead\"\ngroup = \"test.{run}\"\n\

@@ -4,6 +4,9 @@
 //! - W1: a part is answered for when every batch of it is on as many replicas as the consistency says.
 //! - W2: a row is its key, and every attempt at a batch carries the same write time.
 //! - A part of which one batch is there and another not is *unknown*, as is one whose batch was not answered for.
+//! - S4: an append ends. A batch whose turn comes too late to be through by [`CassandraSettings::append_max`] is not sent.
+
+use std::time::Duration;
 
 use anabranch_model::{Event, PartitionKey};
 use bytes::Bytes;
@@ -39,6 +42,8 @@ struct BatchOf<'a> {
 impl CassandraStore {
     pub(super) async fn append_parts(&self, parts: Vec<PartitionAppend>) -> Result<(), AppendFailure> {
         let at = self.cluster.write_time();
+        // A batch waits for its turn and is sent, and either may take a statement's whole time.
+        let last_start = self.clock.elapsed() + self.append_max.saturating_sub(self.cluster.batch_max());
         let batches = parts.iter().enumerate().flat_map(|(part, append)| {
             batches(&append.partition, &append.events).map(move |events| BatchOf {
                 part,
@@ -48,7 +53,7 @@ impl CassandraStore {
             })
         });
         let writes: Vec<_> = batches
-            .map(|batch| async move { (batch.part, self.write_events(batch, at).await) })
+            .map(|batch| async move { (batch.part, self.write_events(batch, at, last_start).await) })
             .collect();
         let written: Vec<(usize, Result<(), StoreError>)> = stream::iter(writes)
             .buffer_unordered(BATCHES_IN_FLIGHT)
@@ -62,7 +67,12 @@ impl CassandraStore {
         }
     }
 
-    async fn write_events(&self, batch: BatchOf<'_>, at: i64) -> Result<(), StoreError> {
+    async fn write_events(
+        &self,
+        batch: BatchOf<'_>,
+        at: i64,
+        last_start: Duration,
+    ) -> Result<(), StoreError> {
         let purpose = Purpose::WriteEvents;
         let bucket = event_bucket(batch.partition)?;
         let rows: Vec<InsertRow<'_>> = batch
@@ -88,6 +98,9 @@ impl CassandraStore {
             // Nothing was sent yet.
             Err(error) => return Err(self.explain(purpose, batch.table, error).await),
         };
+        if self.clock.elapsed() > last_start {
+            return Err(StoreError::Overloaded);
+        }
         match self.cluster.write_batch(insert, rows.len(), rows, at).await {
             Ok(()) => Ok(()),
             Err(failed) if failed.nothing => Err(self.explain(purpose, batch.table, failed.error).await),

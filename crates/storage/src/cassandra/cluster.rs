@@ -188,6 +188,11 @@ impl Cluster {
         })
     }
 
+    /// What [`Cluster::write_batch`] may take at most.
+    pub(super) fn batch_max(&self) -> Duration {
+        self.request_timeout * 2
+    }
+
     /// Changes the schema, and waits until the nodes that answer agree on it.
     pub(super) async fn change_schema(&self, text: String) -> Result<(), ExecutionError> {
         let mut statement = Statement::new(text);

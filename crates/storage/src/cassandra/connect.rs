@@ -81,6 +81,7 @@ pub async fn open(
         clock,
         randomness,
         patience: settings.request_timeout * 2,
+        append_max: settings.append_max(),
     };
     store.make_shared(nodes).await?;
     store.check_copies()?;

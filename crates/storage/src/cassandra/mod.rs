@@ -78,6 +78,8 @@ pub struct CassandraStore {
     randomness: Randomness,
     /// How long it is tried to find out what became of a change of a record.
     patience: Duration,
+    /// What an append may take at most, of however many batches.
+    append_max: Duration,
 }
 
 /// What is known of a table of events.

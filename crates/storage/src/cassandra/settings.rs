@@ -10,6 +10,9 @@ use anabranch_model::Consistency;
 
 use super::names::KeyspaceName;
 
+/// An append may take as long as so many batches that all need their whole time.
+const APPEND_BATCHES_LONG: u32 = 4;
+
 /// Where the cluster is and how it is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CassandraSettings {
@@ -50,6 +53,12 @@ impl CassandraSettings {
             speculative_delay: Duration::from_millis(250),
             address_map: HashMap::new(),
         }
+    }
+
+    /// The longest that an append may take, of however many batches: what of it was not sent by then never is. Whoever
+    /// says that a range can not change any more has waited for that (S4).
+    pub fn append_max(&self) -> Duration {
+        self.request_timeout * APPEND_BATCHES_LONG
     }
 }
 
