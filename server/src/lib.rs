@@ -1,9 +1,9 @@
 //! The TimeSeries service: one way in, one way round.
 //!
 //! ```text
-//! WRITE  grpc ─▶ wire ─▶ admit ─▶ place ─▶ commit ─▶ EventStore        acked after it is durable
-//! READ   grpc ─▶ wire ─▶ plan ─▶ fetch ─▶ merge ─▶ page
-//! SLICES keeper: create ahead, seal, close, drop
+//! WRITE  grpc ─▶ wire ─▶ admit, place ─▶ commit ─▶ EventStore        acked after it is durable
+//! READ   grpc ─▶ wire ─▶ plan ─▶ divert ─▶ fetch ─▶ merge ─▶ page      divert: `split`; bytes read ─▶ `detect`
+//! SLICES keeper: create ahead, freeze, open, close, drop
 //! ```
 //!
 //! Generated protobuf types stop at `wire` and `grpc`; inside, everything is in terms of

@@ -43,7 +43,6 @@ const LAYERS: &[(&str, &[&str])] = &[
             "anabranch-model",
             "anabranch-proto",
             "anabranch-runtime",
-            "anabranch-split",
             "anabranch-storage",
         ],
     ),
@@ -96,7 +95,6 @@ const LAYERS: &[(&str, &[&str])] = &[
         "anabranch",
         &[
             "anabranch-bus",
-            "anabranch-catalog",
             "anabranch-loadtest",
             "anabranch-model",
             "anabranch-planner",
@@ -116,7 +114,7 @@ const OWNED: &[(&str, &str)] = &[
     ("lsm-tree", "anabranch-storage"),
     ("scylla", "anabranch-storage"),
     ("rdkafka", "anabranch-bus"),
-    ("prost-build", "anabranch-proto"),
+    ("tonic-prost-build", "anabranch-proto"),
 ];
 
 /// Crates that must not know of the wire or the network.

@@ -1,6 +1,6 @@
 //! Leases without a clock that two machines would have to share.
 //!
-//! A worker that holds a lease moves its record's version, at the latest every `renew` of its own time. Another
+//! A worker that holds a lease moves its record's version, at the latest every third of the lease of its own time. Another
 //! worker takes over when the version has stood still for the lease's length *on its own clock since it first saw it*.
 //! So a wall clock that is an hour off neither steals a lease nor keeps one alive. A lease that was taken over too
 //! early does no harm: the fence in the record decides who may go on (S5).

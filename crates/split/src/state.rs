@@ -479,8 +479,8 @@ impl SplitRecord {
         (task.extends && serving.basis == task.basis && serving.boundary < task.boundary).then_some(serving)
     }
 
-    /// True when a detection of the partition means that there is something to do, for a partition of which
-    /// everything before `frozen_before` is immutable and that ends at `end`.
+    /// True when a detection of the partition, which ends at `end` and now has this basis, means that there is something
+    /// to do.
     pub fn wants_detection(&self, basis: Basis, end: EventTime) -> bool {
         match &self.state {
             // Past the boundary the original grows on, or its basis is gone.

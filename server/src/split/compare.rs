@@ -295,7 +295,7 @@ impl Inner {
             let now = EventTime::from_micros(self.clock.unix_micros());
             let step = Step::Measured { gain };
             match records.step(namespace, &stored, step, now).await? {
-                // While a next generation is made the record does not take it.
+                // Illegal: nothing is served any more.
                 Moved::To(_) | Moved::Illegal(_) => return Ok(()),
                 Moved::Overtaken => {}
             }

@@ -1,6 +1,6 @@
 //! Splits that a read found broken: their records are invalidated, so that they are made again.
 //!
-//! - D8 of the pipeline: the read itself has gone to the original already; nothing here is waited for.
+//! - R3: the read itself has gone to the original already; nothing here is waited for.
 //! - Only the generation that was found broken is invalidated: another may have replaced it.
 
 use std::sync::Arc;

@@ -1,10 +1,10 @@
-//! Writes: admit, place, commit.
+//! Writes: admit, place, commit. What is admitted is placed first: limits and seals are those of its slice.
 //!
 //! ```text
-//! sync    request ─▶ place ─▶ admit ─▶ commit ─▶ EventStore           acked after it is durable
+//! sync    request ─▶ admit, place ─▶ commit ─▶ EventStore             acked after it is durable
 //! stream  batches ─▶ the same, several in flight ─▶ acks in order
-//! queued  request ─▶ admit ─▶ queue ─coalesce─▶ place ─▶ admit ─▶ commit    admitted again when executed
-//!                       time without a slice? ─▶ slice keeper ─▶ once more from the top
+//! queued  request ─▶ admit, place ─▶ queue ─coalesce─▶ admit, place ─▶ commit    admitted again when executed
+//!                         time without a slice? ─▶ slice keeper ─▶ once more from the top
 //! ```
 //!
 //! - W1: an answer leaves after the store says that the events are durable.
