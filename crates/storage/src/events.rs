@@ -179,7 +179,8 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     /// Removes every event of a partition that was there when it was called; nothing happens if there are
     /// none. When it returns, no later scan sees any of them, and what is appended after is seen. Of an append
     /// to the partition that runs beside it, some events may go and others stay; after an error, or a crash
-    /// before it returns, some may have gone already: call it again.
+    /// before it returns, some may have gone already: call it again. Where every process stamps what it writes by
+    /// its own clock, what was stamped by one that is ahead stays: who must know looks, and calls it again.
     async fn delete_partition(&self, table: &TableName, partition: &PartitionKey) -> Result<(), StoreError>;
 
     /// Reads a page of one partition.

@@ -1,5 +1,6 @@
 //! What comes of a detection when nothing is in the way.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anabranch_bus::DetectionBus;
@@ -8,6 +9,7 @@ use anabranch_planner::DryPlan;
 use anabranch_split::{SplitReason, SplitRecord, SplitState, Step};
 use anabranch_storage::{Moved, SplitSlot, TableKind};
 
+use super::store::Eventful;
 use super::world::{EVENTS, HOUR, RETIRE_AFTER, World, at, buckets, event, namespace, partition, rows};
 
 #[tokio::test]
@@ -220,6 +222,35 @@ async fn targets_are_removed_only_when_nobody_can_read_them_any_more() {
     assert!(world.wide_buckets().await.is_empty());
     let record = world.record(0).await;
     assert_eq!((record.state, record.retiring.len()), (SplitState::Retired, 0));
+}
+
+/// As where the clock of who wrote them is ahead of that of who removes them.
+#[tokio::test]
+async fn targets_that_outlive_their_removal_are_removed_again() {
+    let world = World::with_a_wide_partition().await;
+    let (mut planner, mut splitter) = (world.planner(1), world.splitter(2));
+    world.settle(&mut planner, &mut splitter).await;
+    let serving = world.proved(0).await;
+    let reason = SplitReason::Operator;
+    let stored = world.stored(0).await;
+    let moved = world
+        .splits
+        .step(&namespace(), &stored, Step::Invalidate { reason }, at(0))
+        .await;
+    assert!(matches!(moved.unwrap(), Moved::To(_)));
+    let store = Eventful::over(world.store.clone());
+    store.deaf_to_removals.store(2, Ordering::Relaxed);
+    let mut splitter = world.splitter_over(store, 3, false);
+    splitter.round().await.unwrap();
+    world.clock.advance(RETIRE_AFTER);
+    for _ in 0..2 {
+        splitter.round().await.unwrap();
+        assert_eq!(world.wide_buckets().await, buckets(&serving));
+        assert_eq!(world.record(0).await.retiring.len(), 1);
+    }
+    splitter.round().await.unwrap();
+    assert!(world.wide_buckets().await.is_empty());
+    assert_eq!(world.record(0).await.state, SplitState::Retired);
 }
 
 #[tokio::test]

@@ -28,6 +28,8 @@ pub(super) struct Eventful {
     pub(super) fail_until: AtomicU64,
     /// Before this call, the deed is done.
     pub(super) deed_at: AtomicU64,
+    /// So many removals of partitions do nothing.
+    pub(super) deaf_to_removals: AtomicU64,
     /// Before each first scan of a target in a generation, the deed is done.
     pub(super) deed_before_reading_back: Mutex<bool>,
     deed: Mutex<Option<Arc<Deed>>>,
@@ -48,6 +50,7 @@ impl Eventful {
             fail_from: AtomicU64::new(u64::MAX),
             fail_until: AtomicU64::new(u64::MAX),
             deed_at: AtomicU64::new(u64::MAX),
+            deaf_to_removals: AtomicU64::new(0),
             deed_before_reading_back: Mutex::new(false),
             deed: Mutex::new(None),
             appended: Mutex::new(false),
@@ -120,6 +123,11 @@ impl EventStore for Eventful {
 
     async fn delete_partition(&self, table: &TableName, partition: &PartitionKey) -> Result<(), StoreError> {
         self.call().await?;
+        let deaf = self.deaf_to_removals.load(Ordering::Relaxed);
+        if deaf > 0 {
+            self.deaf_to_removals.store(deaf - 1, Ordering::Relaxed);
+            return Ok(());
+        }
         self.inner.delete_partition(table, partition).await
     }
 
