@@ -23,7 +23,12 @@ impl ReadView {
     /// True while the view is not older than the settings' lifetime: only so long may a split be served by the
     /// epochs that it shows.
     pub fn is_fresh(&self, clock: &dyn Clock) -> bool {
-        clock.elapsed() <= self.fresh_until
+        self.was_fresh_at(clock.elapsed())
+    }
+
+    /// True when it was so at a time of the clock. A request that lasts longer than that did not begin with it.
+    pub fn was_fresh_at(&self, elapsed: Duration) -> bool {
+        elapsed <= self.fresh_until
     }
 }
 

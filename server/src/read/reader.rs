@@ -123,6 +123,7 @@ impl Reader {
         fingerprint(&(
             Kind::Read,
             &view.name,
+            view.incarnation,
             &request.time_series_id,
             request.interval,
             &request.filters,
@@ -145,6 +146,7 @@ impl Reader {
         let fingerprint = fingerprint(&(
             Kind::Search,
             &view.name,
+            view.incarnation,
             &request.query,
             request.interval,
             request.direction,
@@ -349,7 +351,7 @@ impl Reader {
         context.partitions_read = fetch.partitions_read();
         context.bytes_read = fetch.bytes_read();
         fetch.diversion().describe(context);
-        if !fetch.diversion().view().is_fresh(&*self.clock) {
+        if !fetch.diversion().view().was_fresh_at(arrived) {
             let warning = "settings are old and could not be read again: events of time slices that were made since \
                            may be missing";
             context.warnings.push(warning.to_owned());

@@ -98,7 +98,8 @@ fn aggregation(query: pb::AggregationQuery) -> Result<AggregationQuery, ServiceE
 fn row(found: AggregationRow, kind: AggregationKind) -> pb::AggregateRow {
     let group = found.group.map(|group| pb::AggregateGroup {
         group: match group {
-            Group::Time(time) => fields::timestamp(time).map(WireGroup::Time),
+            // The first span may begin before the first time that can be said.
+            Group::Time(time) => fields::timestamp(time.max(anabranch_model::EventTime::MIN)).map(WireGroup::Time),
             Group::Item(value) => Some(WireGroup::EventItemValue(value)),
         },
     });

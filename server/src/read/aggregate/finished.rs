@@ -143,9 +143,9 @@ impl FinishedParts {
         self.0.get(key).await
     }
 
+    /// Keeps a part for the page that comes next. The newest wins: what an earlier walk kept may lack events that were
+    /// acked since.
     pub(super) async fn keep(&self, key: &PartKey, part: &Arc<Finished>) {
-        if !self.0.contains_key(key) {
-            self.0.insert(*key, part.clone()).await;
-        }
+        self.0.insert(*key, part.clone()).await;
     }
 }

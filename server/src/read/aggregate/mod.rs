@@ -78,6 +78,7 @@ impl Reader {
         let fingerprint = fingerprint(&(
             Kind::Aggregate,
             &view.name,
+            view.incarnation,
             &request.query,
             request.interval,
             &request.aggregation,

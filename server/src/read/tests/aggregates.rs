@@ -396,6 +396,45 @@ async fn later_pages_of_rows_do_not_scan_again() {
     assert_eq!(again.context.bytes_read, first.context.bytes_read);
 }
 
+/// Rows that an earlier walk left for its later pages are that walk's.
+#[tokio::test]
+async fn a_walk_that_begins_later_has_what_was_written_since() {
+    let mut world = World::all_time((3_600, 1)).await;
+    let group_by = Some(GroupBy::Item(item_key("k")));
+    for round in 0..3 {
+        let events = (0..4).map(|n| {
+            let at = (round * 4 + n) * 60_000_000;
+            record("a", at, "e", &[("k", &(n * (round + 1)).to_string())])
+        });
+        world.write(events.collect()).await;
+        let mut request = request(
+            &world,
+            None,
+            aggregation(AggregationKind::Count, None, group_by.clone()),
+        );
+        let whole = world
+            .reader
+            .aggregate(&world.view, request.clone())
+            .await
+            .unwrap();
+        request.paging.page_size = 1;
+        let mut rows = Vec::new();
+        loop {
+            let page = world
+                .reader
+                .aggregate(&world.view, request.clone())
+                .await
+                .unwrap();
+            rows.extend(page.rows);
+            if page.next_page_token.is_empty() {
+                break;
+            }
+            request.paging.page_token = page.next_page_token;
+        }
+        assert_eq!(rows, whole.rows, "round {round}");
+    }
+}
+
 #[tokio::test]
 async fn too_many_groups_end_a_part_and_the_next_goes_on() {
     let mut world = World::hours(&[(600, 1), (600, 1)]).await;

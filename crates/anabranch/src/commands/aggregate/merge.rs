@@ -62,10 +62,11 @@ impl Rows {
 }
 
 fn key(how: How, row: &AggregateRow) -> Key {
-    let distinct = if how == How::Distinct {
-        row.event_item_value.clone()
-    } else {
-        Bytes::new()
+    let distinct = match (how, &row.value) {
+        // Two ways to write one number.
+        (How::Distinct, Some(Value::DoubleValue(value))) if *value == 0.0 => Bytes::from_static(b"0"),
+        (How::Distinct, _) => row.event_item_value.clone(),
+        _ => Bytes::new(),
     };
     match row.group.as_ref().and_then(|group| group.group.as_ref()) {
         Some(Group::Time(time)) => (Some(time.seconds), time.nanos, Bytes::new(), distinct),
@@ -122,7 +123,7 @@ fn add(a: Option<Value>, b: Option<Value>, sum: f64) -> Option<Value> {
 fn compare(a: &Value, b: &Value) -> Ordering {
     match (a, b) {
         (Value::IntegerValue(a), Value::IntegerValue(b)) => a.cmp(b),
-        (Value::DoubleValue(a), Value::DoubleValue(b)) => a.total_cmp(b),
+        (Value::DoubleValue(a), Value::DoubleValue(b)) => a.partial_cmp(b).unwrap_or(Ordering::Equal),
         (Value::KeywordValue(a), Value::KeywordValue(b)) => a.cmp(b),
         (Value::BooleanValue(a), Value::BooleanValue(b)) => a.cmp(b),
         (Value::TimestampValue(a), Value::TimestampValue(b)) => {
