@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anabranch_catalog::ground;
 use anabranch_model::{EventTime, NamespaceName, PartitionKey, TimeInterval};
 use anabranch_split::record::page_bytes;
-use anabranch_split::{Aim, Checksum, EventBucketSplit, Pace, SplitPlan, SurveyTask};
+use anabranch_split::{Aim, Checksum, EventBucketSplit, Pace, SplitPlan, SplitReason, SurveyTask};
 use anabranch_storage::{EventBounds, SplitSlot, StoreError, Walk};
 
 use crate::Planning;
@@ -67,7 +67,8 @@ impl DryPlanner {
             .justified(planning.now())
             .map(|before| before.min(bucket.end));
         let Some(boundary) = justified.filter(|before| *before > bucket.start) else {
-            let due = planning.due(&ground, partition);
+            let never = EventTime::from_micros(i64::MIN);
+            let due = planning.due(&ground, partition, never, SplitReason::Mutable);
             return Ok(DryPlan::Mutable { due });
         };
         let generation = match planning.splits.get(namespace, partition).await? {

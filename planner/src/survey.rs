@@ -51,6 +51,9 @@ struct Reach {
     frozen_before: EventTime,
 }
 
+/// How long a partition is left alone that only a seal can make more of immutable.
+const UNTIL_A_SEAL: Duration = Duration::from_secs(3_600);
+
 impl Planning {
     /// Surveys a record that needs it. True when the record moved.
     pub(crate) async fn survey(
@@ -148,7 +151,8 @@ impl Planning {
         ground: &Ground,
         reason: SplitReason,
     ) -> Result<bool, StoreError> {
-        let due = self.due(ground, &stored.record.partition);
+        let served = served(&stored.record, ground.basis);
+        let due = self.due(ground, &stored.record.partition, served, reason);
         let step = Step::Park { due, reason };
         let moved = self.splits.step(namespace, stored, step, self.now()).await?;
         let parked = matches!(moved, Moved::To(_));
@@ -158,16 +162,31 @@ impl Planning {
         Ok(parked)
     }
 
-    /// When to look again at a partition that can not be split, or not wholly, yet.
-    pub(crate) fn due(&self, ground: &Ground, partition: &PartitionKey) -> EventTime {
+    /// When to look again at a partition that can not be split, or not wholly, yet, and that is served before `served`.
+    pub(crate) fn due(
+        &self,
+        ground: &Ground,
+        partition: &PartitionKey,
+        served: EventTime,
+        reason: SplitReason,
+    ) -> EventTime {
         let now = self.now();
         let later = now.saturating_add(self.settings.park_interval);
         let limit = ground.settings.accept_limit;
+        let bucket = ground.slice.bucket_interval(partition.time_bucket);
         if limit.is_zero() {
-            return later;
+            // No clock makes more of it immutable, only a seal, which is seen when it comes (`sweep`). What is sealed
+            // already waits for its freeze to count.
+            let sealed = ground.justified(now);
+            let freezes = reason == SplitReason::Mutable
+                && sealed.is_some_and(|before| before > served.max(bucket.start));
+            return if freezes {
+                later
+            } else {
+                now.saturating_add(UNTIL_A_SEAL)
+            };
         }
-        let end = ground.slice.bucket_interval(partition.time_bucket).end;
-        let whole = immutable_from(end, limit);
+        let whole = immutable_from(bucket.end, limit);
         // Past that time and still not: whatever it waits for, it is not the clock.
         if whole > now { whole.min(later) } else { later }
     }
@@ -394,8 +413,10 @@ impl<'a> Surveyor<'a> {
             let (fence, bytes) = (self.held.record.fence, task.survey.total().bytes);
             (Step::Leave { fence, bytes }, SplitReason::Small)
         } else {
-            let due = planning.due(self.ground, &self.held.record.partition);
             let reason = SplitReason::TooLittleYet;
+            let record = &self.held.record;
+            let served = served(record, self.ground.basis);
+            let due = planning.due(self.ground, &record.partition, served, reason);
             (Step::Park { due, reason }, reason)
         };
         self.step(step).await?;
