@@ -70,6 +70,11 @@ const REACHED_BY_UNIT_TESTS: &[(&str, &str, &str)] = &[
         "a_namespace_can_not_have_slices_without_end",
     ),
     (
+        "SERVICE_NOT_FOUND",
+        "server/src/grpc/tests/transport.rs",
+        "health_says_not_serving_from_the_start_of_the_drain",
+    ),
+    (
         "STORE_REFUSED",
         "server/src/errors/tests.rs",
         "what_a_store_says_has_a_reason",

@@ -123,6 +123,7 @@ pub fn dress(status: Status, path: &str) -> Status {
         Code::Unimplemented if message.is_empty() => {
             ServiceError::new(Reason::MethodNotFound, format!("no method `{method}`")).with("method", method)
         }
+        Code::NotFound => ServiceError::new(Reason::ServiceNotFound, message).with("problem", message),
         Code::Cancelled | Code::DeadlineExceeded => ServiceError::new(Reason::DeadlineExceeded, message),
         Code::Unimplemented | Code::InvalidArgument | Code::OutOfRange => invalid_message(message),
         Code::Internal if message.contains("decode") || message.contains("message") => {

@@ -151,6 +151,10 @@ fn bare_statuses_of_the_transport_get_a_reason() {
     assert_eq!(reason(Status::unimplemented("")), Reason::MethodNotFound);
     let bytes = Status::internal("failed to decode Protobuf message: buffer underflow");
     assert_eq!(reason(bytes), Reason::InvalidMessage);
+    assert_eq!(
+        reason(Status::not_found("service not registered")),
+        Reason::ServiceNotFound
+    );
     assert_eq!(reason(Status::unknown("oops")), Reason::Internal);
     let ours = ServiceError::new(Reason::IdBlocked, "blocked").to_status();
     assert_eq!(reason(ours), Reason::IdBlocked);

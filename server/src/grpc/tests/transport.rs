@@ -226,6 +226,8 @@ async fn health_says_not_serving_from_the_start_of_the_drain() {
         let status = client.check(ask(service)).await.unwrap().into_inner().status();
         assert_eq!(status, ServingStatus::Serving, "{service}");
     }
+    let nobody = client.check(ask("x")).await.unwrap_err();
+    assert_eq!(nobody.code(), tonic::Code::NotFound, "{nobody:?}");
     let mut watch = client.watch(ask("")).await.unwrap().into_inner();
     assert_eq!(
         watch.message().await.unwrap().unwrap().status(),
