@@ -15,6 +15,9 @@ use crate::errors::{self, Reason, ServiceError};
 use crate::wire::{context, events, fields};
 use crate::write::{IngestAck, IngestBatch, Writer, ingest};
 
+/// Longest name of a batch.
+const BATCH_ID_BYTES_MAX: usize = 256;
+
 /// The answers of a stream.
 pub(super) type Acks = Pin<Box<dyn Stream<Item = Result<pb::IngestEventRecordsResponse, Status>> + Send>>;
 
@@ -77,11 +80,26 @@ impl Incoming {
         if let Ok(namespace) = &namespace {
             self.namespace = Some(namespace.clone());
         }
+        let (batch_id, named) = batch_id(message.batch_id);
         IngestBatch {
-            batch_id: message.batch_id,
-            write: namespace.and_then(|namespace| Ok((namespace, events::records(message.events)?))),
+            batch_id,
+            write: named
+                .and(namespace)
+                .and_then(|namespace| Ok((namespace, events::records(message.events)?))),
         }
     }
+}
+
+/// Checks a batch's name, which goes back with its answer; one that is too long goes back as far as it may be.
+fn batch_id(mut batch_id: String) -> (String, Result<(), ServiceError>) {
+    let bytes = batch_id.len();
+    if bytes <= BATCH_ID_BYTES_MAX {
+        return (batch_id, Ok(()));
+    }
+    batch_id.truncate(batch_id.floor_char_boundary(BATCH_ID_BYTES_MAX));
+    let problem = format!("has {bytes} bytes, at most {BATCH_ID_BYTES_MAX} are allowed");
+    let error = ServiceError::of_field(Reason::FieldTooLarge, "batch_id", problem);
+    (batch_id, Err(error))
 }
 
 fn answer(ack: IngestAck) -> pb::IngestEventRecordsResponse {

@@ -173,11 +173,14 @@ fn of_field(field: &FieldDescriptor, path: &str, given: &Value) -> Result<Value,
         let Value::Object(entries) = given else {
             return Err(format!("{path} is set by key, as in {path}.added=INTEGER"));
         };
-        let upper = |(key, value): (&String, &Value)| match value {
-            Value::String(text) => (key.clone(), Value::from(text.to_uppercase())),
-            other => (key.clone(), other.clone()),
+        let Kind::Message(entry) = field.kind() else {
+            return Err(format!("{path} is no map"));
         };
-        return Ok(Value::Object(entries.iter().map(upper).collect()));
+        let of = entry.map_entry_value_field();
+        let one = |(key, value): (&String, &Value)| {
+            of_field(&of, &format!("{path}.{key}"), value).map(|value| (key.clone(), value))
+        };
+        return Ok(Value::Object(entries.iter().map(one).collect::<Result<_, _>>()?));
     }
     let at = |problem: String| format!("{path}: {problem}");
     let text = match given {
@@ -201,7 +204,19 @@ fn of_field(field: &FieldDescriptor, path: &str, given: &Value) -> Result<Value,
         (Kind::Message(_), Some(_)) => Err(format!(
             "{path} holds settings; set one of them: {path}.NAME=VALUE"
         )),
-        (Kind::Enum(_), Some(text)) => Ok(Value::from(text.to_uppercase())),
+        (Kind::Enum(of), Some(text)) => {
+            let text = text.to_uppercase();
+            let names: Vec<String> = of
+                .values()
+                .filter(|value| value.number() != 0)
+                .map(|value| value.name().to_owned())
+                .collect();
+            if names.contains(&text) {
+                Ok(Value::from(text))
+            } else {
+                Err(at(format!("there is no `{text}`; use {}", names.join(", "))))
+            }
+        }
         (Kind::Int64 | Kind::Int32, Some(text)) if field.name().contains("bytes") => {
             parse_size(text).map(Value::from).map_err(at)
         }
@@ -217,10 +232,10 @@ fn of_field(field: &FieldDescriptor, path: &str, given: &Value) -> Result<Value,
             .parse::<i64>()
             .map(Value::from)
             .map_err(|_| at(format!("`{text}` is not a whole number"))),
-        (Kind::Double, Some(text)) => text
-            .parse::<f64>()
-            .map(Value::from)
-            .map_err(|_| at(format!("`{text}` is not a number"))),
+        (Kind::Double, Some(text)) => match text.parse::<f64>() {
+            Ok(number) if number.is_finite() => Ok(Value::from(number)),
+            _ => Err(at(format!("`{text}` is not a number"))),
+        },
         _ => Ok(given.clone()),
     }
 }
@@ -278,6 +293,11 @@ mod tests {
                 .contains("did you mean `accept_limit`")
         );
         assert!(set(&["wide_partition.detect=1"]).is_err());
+        assert!(set(&["wide_partition.compare_ratio=NaN"]).is_err());
+        for wrong in ["field_mapping.x=FOO", "wide_partition.rollout=foo"] {
+            let problem = set(&[wrong]).unwrap_err();
+            assert!(problem.contains("there is no `FOO`; use "), "{problem}");
+        }
         assert!(
             set(&["accept_limit=soon"])
                 .unwrap_err()
