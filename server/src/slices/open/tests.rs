@@ -14,7 +14,11 @@ use crate::testing::{NOON, Server, name, seconds};
 const SETTLE: Duration = Duration::from_secs(20);
 
 async fn shared() -> Server {
-    let settings = ServerSettings::default().shared(Duration::from_secs(5));
+    let settings = ServerSettings {
+        deadline_max: Duration::from_secs(5),
+        ..ServerSettings::default()
+    };
+    let settings = settings.shared(Duration::from_secs(5));
     assert_eq!(settings.slices.settle, SETTLE);
     Server::over(Arc::default(), NOON, settings).await
 }
