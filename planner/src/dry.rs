@@ -73,7 +73,8 @@ impl DryPlanner {
         };
         let generation = match planning.splits.get(namespace, partition).await? {
             SplitSlot::Taken(stored) => stored.record.generation.saturating_add(1),
-            SplitSlot::Free { .. } => 1,
+            // What would be planned does not rest on the number.
+            SplitSlot::Free { .. } | SplitSlot::Unreadable(_) => 1,
         };
         let wide = &ground.settings.wide_partition;
         let aim = Aim {

@@ -80,6 +80,8 @@ impl Planning {
                     (self.splits.step(namespace, &stored, step, now).await?, "again")
                 }
                 SplitSlot::Taken(_) => return Ok(Some("known")),
+                // Whoever can read it knows what to do.
+                SplitSlot::Unreadable(_) => return Ok(Some("unreadable")),
             };
             if let Moved::To(_) = moved {
                 return Ok(Some(outcome));

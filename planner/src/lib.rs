@@ -29,7 +29,7 @@ use anabranch_catalog::{Ground, LoadedNamespace, SplitWatch, ground, load, names
 use anabranch_model::{EventTime, NamespaceName, PartitionKey};
 use anabranch_runtime::{Clock, Foreground, Randomness, error_chain};
 use anabranch_split::{LeaseWatch, SplitReason, SplitState, Step};
-use anabranch_storage::{EventStore, Moved, RecordStore, SplitRecords, StoreError, StoredSplit};
+use anabranch_storage::{ErrorKind, EventStore, Moved, RecordStore, SplitRecords, StoreError, StoredSplit};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -210,8 +210,15 @@ async fn sweep(planning: &Planning, sweeping: &mut Sweeping) -> Result<Progress,
     sweeping.loaded.retain(|name, _| all.contains(name));
     let mut progress = Progress::default();
     for name in &all {
-        let Some(namespace) = load(records, name, sweeping.loaded.get(name)).await? else {
-            continue;
+        let namespace = match load(records, name, sweeping.loaded.get(name)).await {
+            Ok(Some(namespace)) => namespace,
+            Ok(None) => continue,
+            // A namespace that can not be read, because a newer version changed it or it is damaged, stops no other.
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                planning.round_failed(&error.into());
+                continue;
+            }
+            Err(error) => return Err(error.into()),
         };
         for (stored, need) in needed(planning, sweeping, &namespace).await? {
             progress.needed += 1;
@@ -246,6 +253,9 @@ async fn needed(
     let found = watch.sweep(namespace, elapsed, now, &mut look).await?;
     for (state, count) in watch.states(&namespace.name) {
         planning.metrics.records(&namespace.name, state, count);
+    }
+    for (why, count) in watch.unreadable(&namespace.name) {
+        planning.metrics.unreadable(&namespace.name, why, count);
     }
     Ok(found
         .into_iter()

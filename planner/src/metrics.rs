@@ -35,6 +35,7 @@ pub struct PlannerMetrics {
     detections: Family<ByOutcome, Counter>,
     recalls: Counter,
     records: Family<ByState, Gauge>,
+    unreadable: Family<ByReason, Gauge>,
     stalled_seconds: Gauge,
     surveys: Family<ByNamespace, Counter>,
     plans: Family<ByNamespace, Counter>,
@@ -95,6 +96,11 @@ impl PlannerMetrics {
             );
             registry.register("records", "Split records by state", counts.records.clone());
             registry.register(
+                "records_unreadable",
+                "Split records that this version can not read and leaves alone, by reason",
+                counts.unreadable.clone(),
+            );
+            registry.register(
                 "stalled_seconds",
                 "Time since the record under way that has stood still the longest moved",
                 counts.stalled_seconds.clone(),
@@ -119,6 +125,11 @@ impl PlannerMetrics {
     pub(crate) fn records(&self, namespace: &NamespaceName, state: &'static str, count: u64) {
         let namespace = namespace.to_string();
         let gauge = self.records.get_or_create(&ByState { namespace, state });
+        gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn unreadable(&self, namespace: &NamespaceName, reason: &'static str, count: u64) {
+        let gauge = self.unreadable.get_or_create(&because(namespace, reason));
         gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 

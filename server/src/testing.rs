@@ -16,6 +16,7 @@ use anabranch_storage::memory::MemoryStore;
 use anabranch_storage::{
     AppendFailure, CasOutcome, EventBounds, EventStore, PartitionAppend, RecordKey, RecordPrefix,
     RecordStore, ScanPage, ScanRequest, Store, StoreError, TableKind, TableName, VersionedRecord,
+    split_shard,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -130,6 +131,41 @@ impl Server {
             .create_namespace(&name(namespace), settings)
             .await
             .unwrap();
+    }
+
+    /// Puts bytes in the place of a split record, as another version may, and moves its marker.
+    pub(crate) async fn put_split(&self, partition: &PartitionKey, bytes: &'static str) {
+        let (split, marker) = self.split_keys(partition);
+        for (key, value) in [(split, Bytes::from(bytes)), (marker, Bytes::new())] {
+            let stands = RecordStore::get(&*self.faults.store, &key).await.unwrap();
+            let version = stands.map_or(0, |record| record.version);
+            let put = self
+                .faults
+                .store
+                .compare_and_set(&key, version, Some(value))
+                .await;
+            assert!(matches!(put.unwrap(), CasOutcome::Applied { .. }));
+        }
+    }
+
+    /// The bytes of a split record.
+    pub(crate) async fn split_bytes(&self, partition: &PartitionKey) -> Bytes {
+        let (key, _) = self.split_keys(partition);
+        let stands = RecordStore::get(&*self.faults.store, &key).await.unwrap();
+        stands.unwrap().value.unwrap()
+    }
+
+    fn split_keys(&self, partition: &PartitionKey) -> (RecordKey, RecordKey) {
+        let split = RecordKey::Split {
+            namespace: self.ns(),
+            partition: partition.clone(),
+        };
+        let marker = RecordKey::SplitMarker {
+            namespace: self.ns(),
+            slice: partition.slice.clone(),
+            shard: split_shard(&partition.time_series_id),
+        };
+        (split, marker)
     }
 
     /// Moves the clock and lets every task do what is due.

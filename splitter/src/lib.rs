@@ -27,7 +27,7 @@ use anabranch_model::namespace::Rollout;
 use anabranch_model::{EventTime, NamespaceName, PartitionKey, WideTable};
 use anabranch_runtime::{Clock, Foreground, Randomness, error_chain};
 use anabranch_split::{LeaseWatch, SplitRecord, SplitState};
-use anabranch_storage::{EventStore, RecordStore, SplitRecords, StoreError, StoredSplit};
+use anabranch_storage::{ErrorKind, EventStore, RecordStore, SplitRecords, StoreError, StoredSplit};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -132,10 +132,7 @@ impl Splitter {
                     // What moved may be in need again at once.
                     Ok(progress) if progress.moved > 0 => return,
                     Ok(_) => {}
-                    Err(error) => {
-                        warn!(error = error_chain(&error), "splitter's round failed");
-                        self.splitting.metrics.round_failed();
-                    }
+                    Err(error) => self.splitting.round_failed(&error),
                 }
                 tokio::select! {
                     biased;
@@ -168,8 +165,15 @@ async fn sweep(splitting: &Splitting, sweeping: &mut Sweeping) -> Result<Progres
     sweeping.loaded.retain(|name, _| all.contains(name));
     let mut progress = Progress::default();
     for name in &all {
-        let Some(namespace) = load(records, name, sweeping.loaded.get(name)).await? else {
-            continue;
+        let namespace = match load(records, name, sweeping.loaded.get(name)).await {
+            Ok(Some(namespace)) => namespace,
+            Ok(None) => continue,
+            // A namespace that can not be read, because a newer version changed it or it is damaged, stops no other.
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                splitting.round_failed(&error);
+                continue;
+            }
+            Err(error) => return Err(error),
         };
         for (stored, need) in needed(splitting, sweeping, &namespace, &mut progress.waiting).await? {
             progress.needed += 1;
@@ -262,6 +266,9 @@ async fn needed(
         Look::Idle(if idle { Wake::Change } else { Wake::Next })
     };
     let found = watch.sweep(namespace, elapsed, now, &mut look).await?;
+    for (why, count) in watch.unreadable(&namespace.name) {
+        splitting.metrics.unreadable(&namespace.name, why, count);
+    }
     Ok(found
         .into_iter()
         .filter_map(|stored| {
@@ -281,6 +288,11 @@ impl Splitting {
             .foreground
             .as_ref()
             .map(|foreground| foreground.latency())
+    }
+
+    fn round_failed(&self, error: &StoreError) {
+        warn!(error = error_chain(error), "splitter's round failed");
+        self.metrics.round_failed();
     }
 
     /// Gives a record what it needs. True when it moved.

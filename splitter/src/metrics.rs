@@ -34,6 +34,7 @@ pub struct SplitterMetrics {
     targets_removed: Family<ByNamespace, Counter>,
     invalidated: Family<ByReason, Counter>,
     failures: Family<ByReason, Counter>,
+    unreadable: Family<ByReason, Gauge>,
     waiting: Gauge,
     stalled_seconds: Gauge,
     rounds_failed: Counter,
@@ -86,6 +87,11 @@ impl SplitterMetrics {
             ] {
                 registry.register(name, help, counter.clone());
             }
+            registry.register(
+                "records_unreadable",
+                "Split records that this version can not read and leaves alone, by reason",
+                counts.unreadable.clone(),
+            );
             registry.register(
                 "waiting",
                 "Plans that wait for their table of targets",
@@ -147,11 +153,18 @@ impl SplitterMetrics {
     }
 
     pub(crate) fn invalidated(&self, namespace: &NamespaceName, reason: SplitReason) {
-        self.invalidated.get_or_create(&because(namespace, reason)).inc();
+        let because = because(namespace, reason.as_str());
+        self.invalidated.get_or_create(&because).inc();
     }
 
     pub(crate) fn failed(&self, namespace: &NamespaceName, reason: SplitReason) {
-        self.failures.get_or_create(&because(namespace, reason)).inc();
+        let because = because(namespace, reason.as_str());
+        self.failures.get_or_create(&because).inc();
+    }
+
+    pub(crate) fn unreadable(&self, namespace: &NamespaceName, reason: &'static str, count: u64) {
+        let gauge = self.unreadable.get_or_create(&because(namespace, reason));
+        gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn waiting(&self, plans: usize) {
@@ -173,9 +186,9 @@ fn of(namespace: &NamespaceName) -> ByNamespace {
     }
 }
 
-fn because(namespace: &NamespaceName, reason: SplitReason) -> ByReason {
+fn because(namespace: &NamespaceName, reason: &'static str) -> ByReason {
     ByReason {
         namespace: namespace.to_string(),
-        reason: reason.as_str(),
+        reason,
     }
 }

@@ -95,6 +95,11 @@ const REACHED_BY_UNIT_TESTS: &[(&str, &str, &str)] = &[
         "a_step_that_the_state_does_not_take_is_refused",
     ),
     (
+        "SPLIT_RECORD_UNREADABLE",
+        "server/src/admin/splits/tests.rs",
+        "a_record_that_can_not_be_read_is_shown_and_left_alone",
+    ),
+    (
         "PLAN_PREVIEW_UNAVAILABLE",
         "server/src/admin/splits/tests.rs",
         "a_preview_is_the_planners_and_stores_nothing",

@@ -7,14 +7,17 @@
 //! - A shard is listed again when its marker moved, when its slice or its namespace's settings did, when a record of it
 //!   is due, and every `whole_sweep`, in case a marker was lost.
 //! - What is not listed again has not changed, so the counts of states are those of all records.
+//! - A record that can not be read (a newer version wrote it, or it is damaged) needs nobody here: it is counted, said
+//!   in the log when their number changes, and stands in the way of no other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anabranch_model::time::MICROS_PER_SECOND;
 use anabranch_model::{EventTime, NamespaceName, PartitionKey, SliceName, SliceState};
-use anabranch_split::SplitState;
-use anabranch_storage::{SplitRecords, StoreError, StoredSplit, split_shard};
+use anabranch_split::{SplitState, UnreadableRecord};
+use anabranch_storage::{ListedSplit, SplitRecords, StoreError, StoredSplit, UnreadableSplit, split_shard};
+use tracing::warn;
 
 use crate::load::LoadedNamespace;
 
@@ -67,10 +70,31 @@ struct Shard {
     due: bool,
     wake: Option<EventTime>,
     states: BTreeMap<&'static str, u64>,
+    unreadable: BTreeMap<&'static str, u64>,
     stalled: Option<EventTime>,
 }
 
 impl Shard {
+    fn take_in(
+        &mut self,
+        listed: ListedSplit,
+        look: &mut (dyn FnMut(&StoredSplit) -> Look + Send),
+        needed: &mut Vec<StoredSplit>,
+    ) {
+        match listed {
+            ListedSplit::Read(stored) => {
+                let found = look(&stored);
+                self.look_at(&stored, found);
+                if found == Look::Needed {
+                    needed.push(stored);
+                }
+            }
+            ListedSplit::Unreadable(UnreadableSplit { why, .. }) => {
+                *self.unreadable.entry(why.as_str()).or_default() += 1;
+            }
+        }
+    }
+
     fn look_at(&mut self, stored: &StoredSplit, look: Look) {
         *self.states.entry(stored.record.state.name()).or_default() += 1;
         match look {
@@ -118,6 +142,22 @@ impl SplitWatch {
         now: EventTime,
         look: &mut (dyn FnMut(&StoredSplit) -> Look + Send),
     ) -> Result<Vec<StoredSplit>, StoreError> {
+        let before = self.unreadable(&namespace.name);
+        let needed = self.sweep_changed(namespace, elapsed, now, look).await?;
+        let after = self.unreadable(&namespace.name);
+        if after != before {
+            warn!(namespace = %namespace.name, ?after, "split records that can not be read here are left alone");
+        }
+        Ok(needed)
+    }
+
+    async fn sweep_changed(
+        &mut self,
+        namespace: &LoadedNamespace,
+        elapsed: Duration,
+        now: EventTime,
+        look: &mut (dyn FnMut(&StoredSplit) -> Look + Send),
+    ) -> Result<Vec<StoredSplit>, StoreError> {
         let name = &namespace.name;
         // Before the records: what moves after this is seen in the next sweep.
         let markers = self.splits.markers(name).await?;
@@ -152,14 +192,10 @@ impl SplitWatch {
                 marker: markers.get(&shard).copied(),
                 ..Shard::default()
             };
-            for stored in self.splits.shard(name, &shard.0, shard.1).await? {
-                let found = look(&stored);
-                fresh.look_at(&stored, found);
-                if found == Look::Needed {
-                    needed.push(stored);
-                }
+            for listed in self.splits.shard(name, &shard.0, shard.1).await? {
+                fresh.take_in(listed, look, &mut needed);
             }
-            if fresh.marker.is_none() && fresh.states.is_empty() {
+            if fresh.marker.is_none() && fresh.states.is_empty() && fresh.unreadable.is_empty() {
                 seen.shards.remove(&shard);
             } else {
                 seen.shards.insert(shard, fresh);
@@ -193,14 +229,10 @@ impl SplitWatch {
                 .list(&namespace.name, after.as_ref(), LIST_MAX)
                 .await?;
             let ended = page.len() < LIST_MAX;
-            after = page.last().map(|stored| stored.record.partition.clone());
-            for stored in page {
-                let found = look(&stored);
-                let shard = shard_of(&stored.record.partition);
-                shards.entry(shard).or_default().look_at(&stored, found);
-                if found == Look::Needed {
-                    needed.push(stored);
-                }
+            after = page.last().map(|listed| listed.partition().clone());
+            for listed in page {
+                let shard = shards.entry(shard_of(listed.partition())).or_default();
+                shard.take_in(listed, look, &mut needed);
             }
             if ended {
                 break;
@@ -228,20 +260,28 @@ impl SplitWatch {
         self.seen.retain(|name, _| names.contains(name));
     }
 
-    /// Records of a namespace by state.
+    /// Records of a namespace by state; those states too in which there is none.
     pub fn states(&self, namespace: &NamespaceName) -> BTreeMap<&'static str, u64> {
-        let mut states = BTreeMap::new();
-        for shard in self
-            .seen
-            .get(namespace)
-            .iter()
-            .flat_map(|seen| seen.shards.values())
-        {
-            for (state, count) in &shard.states {
-                *states.entry(*state).or_default() += count;
-            }
+        self.total(namespace, &SplitState::NAMES, |shard| &shard.states)
+    }
+
+    /// Records of a namespace that can not be read, by why ([`UnreadableRecord::REASONS`]).
+    pub fn unreadable(&self, namespace: &NamespaceName) -> BTreeMap<&'static str, u64> {
+        self.total(namespace, &UnreadableRecord::REASONS, |shard| &shard.unreadable)
+    }
+
+    fn total(
+        &self,
+        namespace: &NamespaceName,
+        names: &[&'static str],
+        of: impl Fn(&Shard) -> &BTreeMap<&'static str, u64>,
+    ) -> BTreeMap<&'static str, u64> {
+        let mut total: BTreeMap<&'static str, u64> = names.iter().map(|name| (*name, 0)).collect();
+        let seen = self.seen.get(namespace).into_iter();
+        for (name, count) in seen.flat_map(|seen| seen.shards.values()).flat_map(of) {
+            *total.entry(*name).or_default() += count;
         }
-        states
+        total
     }
 
     /// Whole seconds since the record that is under way and has stood still the longest was changed; 0 when none is.

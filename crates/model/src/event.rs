@@ -32,6 +32,7 @@ impl Direction {
 ///
 /// The order of this type (time, then the bytes of the event id) is *the* event order (R1).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct EventKey {
     /// When the event happened.
     pub time: EventTime,

@@ -80,6 +80,7 @@ pub struct TimeSlice {
 
 /// What the store reads as one unit.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PartitionKey {
     /// The slice whose table holds it.
     pub slice: SliceName,

@@ -11,7 +11,8 @@ use anabranch_model::{
 };
 use anabranch_split::{Basis, SplitRecord, SplitState};
 use anabranch_storage::{
-    EventBounds, EventStore, ScanRequest, SplitRecords, StoredSplit, TableKind, TableName,
+    EventBounds, EventStore, ListedSplit, ScanRequest, SplitRecords, StoredSplit, TableKind, TableName,
+    UnreadableSplit,
 };
 
 use crate::world::World;
@@ -265,9 +266,18 @@ pub(crate) async fn namespace(world: &World) -> Option<LoadedNamespace> {
 pub(crate) async fn splits(world: &World) -> Vec<StoredSplit> {
     let splits = SplitRecords::new(world.disk.memory.clone());
     match splits.list(&world.namespace, None, usize::MAX).await {
-        Ok(found) => found,
+        Ok(found) => {
+            let read = |listed| match listed {
+                ListedSplit::Read(stored) => Some(stored),
+                ListedSplit::Unreadable(UnreadableSplit { partition, why, .. }) => {
+                    world.fail(format!("split record of {partition} can not be read: {why}"));
+                    None
+                }
+            };
+            found.into_iter().filter_map(read).collect()
+        }
         Err(error) => {
-            world.fail(format!("split records can not be read: {error}"));
+            world.fail(format!("split records can not be listed: {error}"));
             Vec::new()
         }
     }

@@ -26,6 +26,7 @@ const HASH_BYTES: u64 = 16;
 
 /// Checksum of a run of rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Checksum {
     /// Rows: an event has one for each of its items.
     pub rows: u64,

@@ -14,6 +14,7 @@ use crate::planted::{Bug, planted};
 
 /// Who is at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Lease {
     /// The worker; drawn at random when its process starts.
     pub owner: u64,

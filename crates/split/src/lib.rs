@@ -24,7 +24,8 @@ pub use checksum::{CHECKSUM_VERSION, Checksum};
 pub use lease::{Lease, LeaseWatch};
 pub use pace::Pace;
 pub use record::{
-    Basis, Copied, Gain, Retiring, RetryPolicy, Serving, SplitPlan, SplitReason, SplitRecord, SurveyTask,
+    Basis, Copied, Gain, RECORD_FORMAT, Retiring, RetryPolicy, Serving, SplitPlan, SplitReason, SplitRecord,
+    SurveyTask, UnreadableRecord,
 };
 pub use state::{IllegalStep, SplitState, Step};
 pub use strategy::{Aim, Decision, EventBucketSplit};

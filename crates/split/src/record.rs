@@ -2,10 +2,15 @@
 //!
 //! - S3: at most one generation is served: [`SplitRecord::serving`] is one value.
 //! - A generation under way and the one that is served are apart, so a split stays served while the next is made.
+//! - What a newer version wrote, or nobody did, is told apart from a record and never written over
+//!   ([`UnreadableRecord`]).
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use anabranch_model::{EventTime, PartitionKey};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::checksum::Checksum;
@@ -17,6 +22,7 @@ use crate::target::Target;
 
 /// What a split rests on: when one of these is not that of the slice any more, its events may have changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Basis {
     /// Of the namespace: it may have been deleted and made again.
     pub incarnation: u64,
@@ -26,6 +32,7 @@ pub struct Basis {
 
 /// What is to be done in one generation. Never changed once it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SplitPlan {
     /// What it rests on.
     pub basis: Basis,
@@ -44,6 +51,7 @@ pub struct SplitPlan {
 
 /// What a survey goes over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SurveyTask {
     /// What it rests on.
     pub basis: Basis,
@@ -59,6 +67,7 @@ pub struct SurveyTask {
 
 /// How far a copy has come: targets are written newest first, each in the store's order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Copied {
     /// Targets that are written whole.
     pub targets: u32,
@@ -70,6 +79,7 @@ pub struct Copied {
 
 /// A generation that reads may use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Serving {
     /// The generation that completed last.
     pub generation: u32,
@@ -99,6 +109,7 @@ pub fn total(targets: &[Target]) -> Checksum {
 /// Target buckets that no read is to use any more, to be removed when every filter, cache and running request must
 /// have let go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Retiring {
     /// Their event buckets in the wide table.
     pub event_buckets: Vec<u32>,
@@ -154,6 +165,7 @@ impl SplitReason {
 
 /// What splitting was worth, measured by `compare`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Gain {
     /// Reads made both ways.
     pub reads: u64,
@@ -165,6 +177,7 @@ pub struct Gain {
 
 /// What has happened to one partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SplitRecord {
     /// The partition.
     pub partition: PartitionKey,
@@ -231,16 +244,68 @@ pub fn page_bytes(attempts: u32) -> usize {
     (PAGE_BYTES >> attempts.min(4)).max(64 << 10)
 }
 
+/// The newest format that is written and read here.
+pub const RECORD_FORMAT: u64 = 1;
+
 #[derive(Serialize, Deserialize)]
 enum Versioned {
     #[serde(rename = "v1")]
     V1(Box<SplitRecord>),
 }
 
-/// Bytes that are not a split record of a known version.
-#[derive(Debug, thiserror::Error)]
-#[error("split record can not be read")]
-pub struct UnreadableRecord(#[source] serde_json::Error);
+/// Bytes that can not be read as a split record. Whoever meets them leaves them as they are: written again by this
+/// version, they would lose what it does not know.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnreadableRecord {
+    /// A newer version of this program wrote it.
+    #[error("split record is of format v{format}, and this version reads up to v{RECORD_FORMAT}")]
+    NewerFormat {
+        /// Its format.
+        format: u64,
+    },
+    /// It breaks the rules of its format. One more field does, too: whatever is added makes a new format.
+    #[error("split record is damaged: {reason}")]
+    Damaged {
+        /// How.
+        reason: String,
+    },
+}
+
+impl UnreadableRecord {
+    /// All that [`Self::as_str`] says.
+    pub const REASONS: [&str; 2] = ["NEWER_FORMAT", "DAMAGED"];
+
+    /// As it is written on the wire and in metrics.
+    pub fn as_str(&self) -> &'static str {
+        let [newer, damaged] = Self::REASONS;
+        match self {
+            Self::NewerFormat { .. } => newer,
+            Self::Damaged { .. } => damaged,
+        }
+    }
+
+    /// What is wrong with bytes that could not be read.
+    fn of(bytes: &[u8], error: &serde_json::Error) -> Self {
+        type Formats = BTreeMap<String, IgnoredAny>;
+        let formats = serde_json::from_slice::<Formats>(bytes).unwrap_or_default();
+        let mut names = formats.keys();
+        let format = match (names.next(), names.next()) {
+            (Some(name), None) => name.strip_prefix('v').and_then(|number| number.parse().ok()),
+            _ => None,
+        };
+        match format.filter(|format| *format > RECORD_FORMAT) {
+            Some(format) => Self::NewerFormat { format },
+            None => Self::damaged(error),
+        }
+    }
+
+    /// A record that is damaged in some way.
+    pub fn damaged(reason: impl fmt::Display) -> Self {
+        Self::Damaged {
+            reason: reason.to_string(),
+        }
+    }
+}
 
 impl SplitRecord {
     /// A record of a partition that was detected just now.
@@ -267,15 +332,16 @@ impl SplitRecord {
     /// # Errors
     /// Never in practice: the record has no map with keys that are not text.
     pub fn encode(&self) -> Result<Vec<u8>, UnreadableRecord> {
-        serde_json::to_vec(&Versioned::V1(Box::new(self.clone()))).map_err(UnreadableRecord)
+        serde_json::to_vec(&Versioned::V1(Box::new(self.clone()))).map_err(UnreadableRecord::damaged)
     }
 
     /// The record of stored bytes.
     ///
     /// # Errors
-    /// When the bytes are not a record of a known version.
+    /// When the bytes are not a record of a known format, with nothing in it that the format does not have.
     pub fn decode(bytes: &[u8]) -> Result<Self, UnreadableRecord> {
-        let Versioned::V1(record) = serde_json::from_slice(bytes).map_err(UnreadableRecord)?;
+        let read = serde_json::from_slice(bytes);
+        let Versioned::V1(record) = read.map_err(|error| UnreadableRecord::of(bytes, &error))?;
         Ok(*record)
     }
 

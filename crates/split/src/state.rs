@@ -32,6 +32,7 @@ const NOT_EXTENDABLE: &str = "nothing is served that could be extended";
 
 /// Where a generation stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum SplitState {
     /// A read found it wide.
     Detected,
@@ -93,6 +94,22 @@ pub enum SplitState {
 }
 
 impl SplitState {
+    /// All that [`Self::name`] says.
+    pub const NAMES: [&str; 12] = [
+        "DETECTED",
+        "PARKED",
+        "PLANNING",
+        "PLANNED",
+        "SPLITTING",
+        "VERIFYING",
+        "COMPLETED",
+        "NOT_WORTH_IT",
+        "FAILED",
+        "QUARANTINED",
+        "INVALIDATED",
+        "RETIRED",
+    ];
+
     /// As it is written on the wire, in logs and in metrics.
     pub fn name(&self) -> &'static str {
         match self {

@@ -14,6 +14,7 @@ const SEGMENTS_MAX: usize = 512;
 
 /// What a division aims at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Aim {
     /// Size aimed at for a target.
     pub target_bytes: u64,

@@ -13,6 +13,7 @@ use crate::planted::{Bug, planted};
 
 /// A run of events between two candidate cuts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Segment {
     /// Its first event as it was read: the newest.
     pub newest: EventKey,
@@ -24,6 +25,7 @@ pub struct Segment {
 
 /// A survey under way, or done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Survey {
     /// Newest first. The last one may still grow.
     segments: Vec<Segment>,

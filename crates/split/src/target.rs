@@ -11,6 +11,7 @@ pub const TARGETS_A_GENERATION: u32 = 1_024;
 
 /// One target: a contiguous run of a partition's events in a partition of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Target {
     /// The generation that wrote it.
     pub generation: u32,

@@ -37,5 +37,5 @@ pub use events::{
 pub use keys::{SPLIT_SHARDS, split_shard};
 pub use open::{Store, StoreStatus};
 pub use records::{CasOutcome, RecordKey, RecordPrefix, RecordStore, VersionedRecord};
-pub use splits::{Moved, SplitRecords, SplitSlot, StoredSplit};
+pub use splits::{ListedSplit, Moved, SplitRecords, SplitSlot, StoredSplit, UnreadableSplit};
 pub use walk::Walk;

@@ -5,6 +5,8 @@
 //! ```
 //!
 //! - S3, S5: a record moves only from the version that the step was decided on.
+//! - A record that can not be read, because a newer version wrote it or because it is damaged, is neither an error of
+//!   the store nor a record: it is told as what it is ([`UnreadableSplit`]), beside those that can be read.
 //! - A marker moves *after* the record that it tells of, so whoever sees the marker sees the record. A marker that was
 //!   lost (a crash in between) is made up for by whoever lists everything from time to time.
 
@@ -13,7 +15,7 @@ use std::sync::Arc;
 
 use anabranch_model::{EventTime, NamespaceName, PartitionKey, SliceName};
 use anabranch_split::planted::{Bug, planted};
-use anabranch_split::{IllegalStep, SplitRecord, Step};
+use anabranch_split::{IllegalStep, SplitRecord, Step, UnreadableRecord};
 use bytes::Bytes;
 
 use crate::error::StoreError;
@@ -36,6 +38,44 @@ pub struct StoredSplit {
     pub record: Box<SplitRecord>,
 }
 
+/// A split record that this version can not read: a newer one wrote it, or it is damaged. Nobody here changes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadableSplit {
+    /// The partition.
+    pub partition: PartitionKey,
+    /// The record's version.
+    pub version: u64,
+    /// Why.
+    pub why: UnreadableRecord,
+}
+
+/// A record of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListedSplit {
+    /// One that can be read.
+    Read(StoredSplit),
+    /// One that can not.
+    Unreadable(UnreadableSplit),
+}
+
+impl ListedSplit {
+    /// Its partition.
+    pub fn partition(&self) -> &PartitionKey {
+        match self {
+            Self::Read(stored) => &stored.record.partition,
+            Self::Unreadable(unreadable) => &unreadable.partition,
+        }
+    }
+
+    /// The record, if it can be read.
+    pub fn read(self) -> Option<StoredSplit> {
+        match self {
+            Self::Read(stored) => Some(stored),
+            Self::Unreadable(_) => None,
+        }
+    }
+}
+
 /// What stands under a partition's key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SplitSlot {
@@ -46,6 +86,8 @@ pub enum SplitSlot {
     },
     /// A record.
     Taken(StoredSplit),
+    /// One that can not be read.
+    Unreadable(UnreadableSplit),
 }
 
 /// What became of a step.
@@ -68,7 +110,7 @@ impl SplitRecords {
     /// What stands under a partition's key.
     ///
     /// # Errors
-    /// When the store does not answer, or the record is damaged.
+    /// When the store does not answer.
     pub async fn get(
         &self,
         namespace: &NamespaceName,
@@ -81,10 +123,10 @@ impl SplitRecords {
             Some(VersionedRecord {
                 version,
                 value: Some(value),
-            }) => SplitSlot::Taken(StoredSplit {
-                version,
-                record: Box::new(decode(&key, &value)?),
-            }),
+            }) => match listed(partition, version, &value) {
+                ListedSplit::Read(stored) => SplitSlot::Taken(stored),
+                ListedSplit::Unreadable(unreadable) => SplitSlot::Unreadable(unreadable),
+            },
         })
     }
 
@@ -131,7 +173,10 @@ impl SplitRecords {
         told: bool,
     ) -> Result<Moved, StoreError> {
         let key = key(namespace, &record.partition);
-        let bytes = record.encode().map_err(|error| damaged(&key, &error))?;
+        let bytes = record.encode().map_err(|error| StoreError::Corrupt {
+            what: format!("record {key:?}"),
+            reason: error.to_string(),
+        })?;
         let marks_first = planted(Bug::MarkerBeforeRecord);
         if told && marks_first {
             self.mark(namespace, &record.partition).await?;
@@ -185,31 +230,32 @@ impl SplitRecords {
     /// The records of a shard, by partition.
     ///
     /// # Errors
-    /// When the store does not answer, or a record is damaged.
+    /// When the store does not answer.
     pub async fn shard(
         &self,
         namespace: &NamespaceName,
         slice: &SliceName,
         shard: u8,
-    ) -> Result<Vec<StoredSplit>, StoreError> {
+    ) -> Result<Vec<ListedSplit>, StoreError> {
         let prefix = RecordPrefix::SplitShard(namespace.clone(), slice.clone(), shard);
-        self.all(&prefix).await?.into_iter().map(stored).collect()
+        Ok(splits_of(self.all(&prefix).await?))
     }
 
     /// Records of a namespace in the order of their keys, after a partition.
     ///
     /// # Errors
-    /// When the store does not answer, or a record is damaged.
+    /// When the store does not answer.
     pub async fn list(
         &self,
         namespace: &NamespaceName,
         after: Option<&PartitionKey>,
         records_max: usize,
-    ) -> Result<Vec<StoredSplit>, StoreError> {
+    ) -> Result<Vec<ListedSplit>, StoreError> {
         let after = after.map(|partition| key(namespace, partition));
         let prefix = RecordPrefix::Splits(namespace.clone());
-        let found = self.0.list(&prefix, after.as_ref(), records_max).await?;
-        found.into_iter().map(stored).collect()
+        Ok(splits_of(
+            self.0.list(&prefix, after.as_ref(), records_max).await?,
+        ))
     }
 
     /// Removes the records and markers of a slice, or of a whole namespace. What was removed already is passed over.
@@ -277,21 +323,37 @@ fn key(namespace: &NamespaceName, partition: &PartitionKey) -> RecordKey {
     }
 }
 
-fn stored((key, record): (RecordKey, VersionedRecord)) -> Result<StoredSplit, StoreError> {
-    Ok(StoredSplit {
-        version: record.version,
-        record: Box::new(decode(&key, &record.value.unwrap_or_default())?),
-    })
+fn splits_of(found: Vec<(RecordKey, VersionedRecord)>) -> Vec<ListedSplit> {
+    let of = |(key, record): (RecordKey, VersionedRecord)| match key {
+        RecordKey::Split { partition, .. } => {
+            let value = record.value.unwrap_or_default();
+            Some(listed(&partition, record.version, &value))
+        }
+        _ => None,
+    };
+    found.into_iter().filter_map(of).collect()
 }
 
-fn decode(key: &RecordKey, bytes: &[u8]) -> Result<SplitRecord, StoreError> {
-    SplitRecord::decode(bytes).map_err(|error| damaged(key, &error))
-}
-
-fn damaged(key: &RecordKey, error: &dyn std::error::Error) -> StoreError {
-    StoreError::Corrupt {
-        what: format!("record {key:?}"),
-        reason: anabranch_runtime::error_chain(error),
+/// What the bytes under a partition's key are.
+fn listed(partition: &PartitionKey, version: u64, bytes: &[u8]) -> ListedSplit {
+    let read = SplitRecord::decode(bytes).and_then(|record| {
+        if record.partition == *partition {
+            Ok(record)
+        } else {
+            let reason = format!("it is that of {}", record.partition);
+            Err(UnreadableRecord::damaged(reason))
+        }
+    });
+    match read {
+        Ok(record) => ListedSplit::Read(StoredSplit {
+            version,
+            record: Box::new(record),
+        }),
+        Err(why) => ListedSplit::Unreadable(UnreadableSplit {
+            partition: partition.clone(),
+            version,
+            why,
+        }),
     }
 }
 
@@ -373,6 +435,46 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_record_that_can_not_be_read_is_told_as_such_beside_the_others() {
+        let store = Arc::new(MemoryStore::new());
+        let splits = SplitRecords::new(store.clone());
+        let namespace = NamespaceName::new("ns").unwrap();
+        let of = |id: &str| SplitRecord::detected(partition(id), 7, NOW).encode().unwrap();
+        let newer = br#"{"v2":{"shape":"unknown"}}"#.to_vec();
+        for (id, bytes) in [("a", of("a")), ("b", newer), ("c", of("a")), ("d", b"{".to_vec())] {
+            let key = key(&namespace, &partition(id));
+            let put = store.compare_and_set(&key, 0, Some(bytes.into())).await;
+            assert_eq!(put.unwrap(), CasOutcome::Applied { version: 1 });
+        }
+        let listed = splits.list(&namespace, None, 10).await.unwrap();
+        let why = |listed: &ListedSplit| match listed {
+            ListedSplit::Read(_) => None,
+            ListedSplit::Unreadable(unreadable) => Some(unreadable.why.as_str()),
+        };
+        let found: BTreeMap<_, _> = listed
+            .iter()
+            .map(|listed| (listed.partition().clone(), why(listed)))
+            .collect();
+        let expected = [
+            (partition("a"), None),
+            (partition("b"), Some("NEWER_FORMAT")),
+            (partition("c"), Some("DAMAGED")),
+            (partition("d"), Some("DAMAGED")),
+        ];
+        assert_eq!(found, BTreeMap::from(expected));
+        for listed in listed {
+            let slot = splits.get(&namespace, listed.partition()).await.unwrap();
+            let expected = match listed {
+                ListedSplit::Read(stored) => SplitSlot::Taken(stored),
+                ListedSplit::Unreadable(unreadable) => SplitSlot::Unreadable(unreadable),
+            };
+            assert_eq!(slot, expected);
+        }
+        splits.forget(&namespace, None).await.unwrap();
+        assert_eq!(splits.list(&namespace, None, 10).await.unwrap(), []);
+    }
+
+    #[tokio::test]
     async fn forgotten_records_are_gone_and_can_be_made_again() {
         let splits = SplitRecords::new(Arc::new(MemoryStore::new()));
         let namespace = NamespaceName::new("ns").unwrap();
@@ -386,11 +488,7 @@ mod tests {
             .shard(&namespace, &partition("a").slice, shard)
             .await
             .unwrap();
-        assert!(
-            listed
-                .iter()
-                .any(|split| split.record.partition == partition("a"))
-        );
+        assert!(listed.iter().any(|split| *split.partition() == partition("a")));
         splits
             .forget(&namespace, Some(&partition("a").slice))
             .await

@@ -6,6 +6,7 @@
 //! ```
 //!
 //! - A record moves only by the one transition function; what it refuses is `SPLIT_STATE`.
+//! - A record that this version can not read is shown as such, and not moved: `SPLIT_RECORD_UNREADABLE`.
 //! - Nothing here waits for a planner or splitter: they find what changed by themselves.
 
 use std::fmt;
@@ -16,7 +17,7 @@ use anabranch_model::{
     EventTime, NamespaceName, PartitionKey, SliceName, SliceState, TimeSeriesId, TimeSlice,
 };
 use anabranch_split::{SplitPlan, SplitReason, SplitRecord, SplitState, Step};
-use anabranch_storage::{Moved, SplitRecords, SplitSlot, StoredSplit};
+use anabranch_storage::{ListedSplit, Moved, SplitRecords, SplitSlot, StoredSplit, UnreadableSplit};
 use async_trait::async_trait;
 
 use super::page::{Cursor, List};
@@ -26,6 +27,9 @@ use crate::namespaces::NamespaceView;
 
 /// Records that one page of a list looks at: a page of a rare state stays bounded, and may be short.
 const RECORDS_A_PAGE_MAX: usize = 10_000;
+
+/// The state of a record that can not be read, as it is named on the wire.
+const UNREADABLE: &str = "UNREADABLE";
 
 /// What would be planned for a partition now.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,8 +64,8 @@ impl Admin {
         let _ = self.preview.set(preview);
     }
 
-    /// A page of a namespace's splits, of those in a state (as records name it) if one is given. It may hold fewer than
-    /// asked for before the end.
+    /// A page of a namespace's splits, of those in a state (as [`state_name`] has it) if one is given. It may hold fewer
+    /// than asked for before the end.
     ///
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`, `PAGE_TOKEN_INVALID`, `PAGE_TOKEN_MISMATCH`.
@@ -70,10 +74,10 @@ impl Admin {
         name: &NamespaceName,
         state: Option<&'static str>,
         page: &PageRequest,
-    ) -> Result<Page<SplitRecord>, ServiceError> {
+    ) -> Result<Page<ListedSplit>, ServiceError> {
         // A name has no space, so this is one namespace and one state.
         let of = format!("{name} {}", state.unwrap_or_default());
-        let cursor = |record: &SplitRecord| Cursor::new(List::Splits, &of, &record.partition.to_string());
+        let cursor = |partition: &PartitionKey| Cursor::new(List::Splits, &of, &partition.to_string());
         let mut after = match page.cursor(List::Splits, &of)? {
             Some(cursor) => Some(partition_of(&cursor.after).ok_or_else(super::page::invalid)?),
             None => None,
@@ -87,14 +91,13 @@ impl Admin {
             let found = splits.list(name, after.as_ref(), at_once).await?;
             seen += found.len();
             let ended = found.len() < at_once;
-            let last = found.last().map(|split| split.record.clone());
+            let last = found.last().map(|split| split.partition().clone());
             let fitting = found
                 .into_iter()
-                .map(|split| *split.record)
-                .filter(|record| state.is_none_or(|state| record.state.name() == state));
+                .filter(|split| state.is_none_or(|state| state_name(split) == state));
             entries.extend(fitting);
             if ended || entries.len() > page.size() {
-                return Ok(page.cut(entries, cursor));
+                return Ok(page.cut(entries, |split| cursor(split.partition())));
             }
             if let Some(last) = last {
                 if seen >= RECORDS_A_PAGE_MAX {
@@ -103,7 +106,7 @@ impl Admin {
                         next_page_token: cursor(&last).token(),
                     });
                 }
-                after = Some(last.partition);
+                after = Some(last);
             }
         }
     }
@@ -116,14 +119,20 @@ impl Admin {
         &self,
         name: &NamespaceName,
         partition: &PartitionKey,
-    ) -> Result<SplitRecord, ServiceError> {
-        Ok(*self.existing_split(name, partition).await?.record)
+    ) -> Result<ListedSplit, ServiceError> {
+        self.namespaces.view(name).await?;
+        match self.splits().get(name, partition).await? {
+            SplitSlot::Taken(split) => Ok(ListedSplit::Read(split)),
+            SplitSlot::Unreadable(split) => Ok(ListedSplit::Unreadable(split)),
+            SplitSlot::Free { .. } => Err(not_found(name, partition)),
+        }
     }
 
     /// Has a partition surveyed and split. Nothing happens when that is under way.
     ///
     /// # Errors
-    /// `NAMESPACE_NOT_FOUND`, `INVALID_PARTITION`, `TIME_SLICE_NOT_FOUND`, `TIME_SLICE_CLOSED`, `SPLITTING_OFF`.
+    /// `NAMESPACE_NOT_FOUND`, `INVALID_PARTITION`, `TIME_SLICE_NOT_FOUND`, `TIME_SLICE_CLOSED`, `SPLITTING_OFF`,
+    /// `SPLIT_RECORD_UNREADABLE`.
     pub async fn plan_split(
         &self,
         name: &NamespaceName,
@@ -151,6 +160,7 @@ impl Admin {
                     Some(step) => splits.step(name, &split, step, now).await?,
                     None => Moved::To(split),
                 },
+                SplitSlot::Unreadable(split) => return Err(unreadable(name, &split)),
             };
             match moved {
                 Moved::To(split) => return Ok(*split.record),
@@ -184,7 +194,7 @@ impl Admin {
     /// Sends a split round again, its failures forgotten.
     ///
     /// # Errors
-    /// `NAMESPACE_NOT_FOUND`, `SPLIT_NOT_FOUND`, `SPLIT_STATE`.
+    /// `NAMESPACE_NOT_FOUND`, `SPLIT_NOT_FOUND`, `SPLIT_STATE`, `SPLIT_RECORD_UNREADABLE`.
     pub async fn retry_split(
         &self,
         name: &NamespaceName,
@@ -196,7 +206,7 @@ impl Admin {
     /// Stops a split from being served, or made.
     ///
     /// # Errors
-    /// `NAMESPACE_NOT_FOUND`, `SPLIT_NOT_FOUND`, `SPLIT_STATE`.
+    /// `NAMESPACE_NOT_FOUND`, `SPLIT_NOT_FOUND`, `SPLIT_STATE`, `SPLIT_RECORD_UNREADABLE`.
     pub async fn invalidate_split(
         &self,
         name: &NamespaceName,
@@ -235,15 +245,9 @@ impl Admin {
         name: &NamespaceName,
         partition: &PartitionKey,
     ) -> Result<StoredSplit, ServiceError> {
-        self.namespaces.view(name).await?;
-        match self.splits().get(name, partition).await? {
-            SplitSlot::Taken(split) => Ok(split),
-            SplitSlot::Free { .. } => {
-                let problem = format!("partition `{partition}` of namespace `{name}` was never found wide");
-                Err(ServiceError::new(Reason::SplitNotFound, problem)
-                    .with("namespace", name)
-                    .with("partition", partition))
-            }
+        match self.get_split(name, partition).await? {
+            ListedSplit::Read(split) => Ok(split),
+            ListedSplit::Unreadable(split) => Err(unreadable(name, &split)),
         }
     }
 
@@ -270,6 +274,31 @@ fn again(record: &SplitRecord) -> Option<Step> {
         | SplitState::Invalidated
         | SplitState::Retired => Some(Step::Retry),
     }
+}
+
+/// The state of a split as it is named on the wire.
+fn state_name(split: &ListedSplit) -> &'static str {
+    match split {
+        ListedSplit::Read(split) => split.record.state.name(),
+        ListedSplit::Unreadable(_) => UNREADABLE,
+    }
+}
+
+fn not_found(name: &NamespaceName, partition: &PartitionKey) -> ServiceError {
+    let problem = format!("partition `{partition}` of namespace `{name}` was never found wide");
+    ServiceError::new(Reason::SplitNotFound, problem)
+        .with("namespace", name)
+        .with("partition", partition)
+}
+
+fn unreadable(name: &NamespaceName, split: &UnreadableSplit) -> ServiceError {
+    let UnreadableSplit { partition, why, .. } = split;
+    let problem = format!("split of `{partition}` is left alone here: {why}");
+    ServiceError::new(Reason::SplitRecordUnreadable, problem)
+        .with("namespace", name)
+        .with("partition", partition)
+        .with("why", why.as_str())
+        .with("problem", why)
 }
 
 fn refused(

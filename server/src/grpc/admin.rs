@@ -238,7 +238,7 @@ impl AdminService for AdminEdge {
         let page = page(request.page_size, request.page_token)?;
         let page = self.core.admin.list_splits(&name, state, &page).await?;
         Ok(Response::new(pb::ListSplitsResponse {
-            splits: page.entries.iter().map(split::split).collect(),
+            splits: page.entries.iter().map(split::listed).collect(),
             next_page_token: page.next_page_token,
         }))
     }
@@ -247,8 +247,8 @@ impl AdminService for AdminEdge {
         let request = request.into_inner();
         let name = of_namespace(&request.namespace)?;
         let partition = split::partition(request.partition.as_ref())?;
-        let record = self.core.admin.get_split(&name, &partition).await?;
-        Ok(Response::new(split::split_with_targets(&record)))
+        let found = self.core.admin.get_split(&name, &partition).await?;
+        Ok(Response::new(split::listed_with_targets(&found)))
     }
 
     async fn plan_split(

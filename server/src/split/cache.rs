@@ -1,4 +1,4 @@
-//! Split records that were looked up a little while ago; that there is none, too.
+//! Split records that were looked up a little while ago; that there is none, or none that can be read, too.
 //!
 //! - R3: a record that is behind is still one that was valid: what its targets need to be served is checked against
 //!   the view of each request, and targets are removed only when this cache must have let go of them everywhere.
@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use anabranch_model::{NamespaceName, PartitionKey};
 use anabranch_runtime::Clock;
-use anabranch_split::Serving;
 use anabranch_split::planted::{Bug, planted};
+use anabranch_split::{Serving, UnreadableRecord};
 use anabranch_storage::{SplitRecords, SplitSlot, StoreError};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
@@ -20,9 +20,20 @@ use super::SplitsSettings;
 
 type Key = (NamespaceName, PartitionKey);
 
+/// What stands under a partition.
+#[derive(Clone, Debug)]
+pub(super) enum Found {
+    /// This may be served.
+    Serving(Arc<Serving>),
+    /// Nothing may.
+    Nothing,
+    /// A record that can not be read.
+    Unreadable(UnreadableRecord),
+}
+
 #[derive(Clone, Debug)]
 struct Looked {
-    serving: Option<Arc<Serving>>,
+    found: Found,
     /// On the clock's elapsed time, before it was looked up. Not the cache's own expiry: its clock can not be moved.
     at: Duration,
 }
@@ -53,25 +64,29 @@ impl RecordCache {
     }
 
     /// What may be served of a partition.
-    pub(super) async fn serving(
+    pub(super) async fn find(
         &self,
         namespace: &NamespaceName,
         partition: &PartitionKey,
-    ) -> Result<Option<Arc<Serving>>, StoreError> {
+    ) -> Result<Found, StoreError> {
         let key = (namespace.clone(), partition.clone());
         let now = self.clock.elapsed();
         if let Some(looked) = self.cache.get(&key)
             && (now.saturating_sub(looked.at) < self.ttl || planted(Bug::CacheNeverExpires))
         {
-            return Ok(looked.serving);
+            return Ok(looked.found);
         }
         let forgotten = self.forgotten.load(Ordering::SeqCst);
-        let serving = match self.records.get(namespace, partition).await? {
-            SplitSlot::Taken(stored) => stored.record.serving.map(Arc::new),
-            SplitSlot::Free { .. } => None,
+        let found = match self.records.get(namespace, partition).await? {
+            SplitSlot::Taken(stored) => match stored.record.serving {
+                Some(serving) => Found::Serving(Arc::new(serving)),
+                None => Found::Nothing,
+            },
+            SplitSlot::Free { .. } => Found::Nothing,
+            SplitSlot::Unreadable(unreadable) => Found::Unreadable(unreadable.why),
         };
         let looked = Looked {
-            serving: serving.clone(),
+            found: found.clone(),
             at: now,
         };
         self.cache.insert(key.clone(), looked);
@@ -79,7 +94,7 @@ impl RecordCache {
         if self.forgotten.load(Ordering::SeqCst) != forgotten {
             self.cache.invalidate(&key);
         }
-        Ok(serving)
+        Ok(found)
     }
 
     pub(super) async fn forget(&self, namespace: &NamespaceName, partition: &PartitionKey) {

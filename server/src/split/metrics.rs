@@ -22,8 +22,12 @@ pub(crate) enum OriginalReason {
     FilterMiss,
     /// The filter said that it may be split, and it is not.
     FalseHit,
-    /// The record could not be read.
+    /// The store did not give the record.
     RecordError,
+    /// A newer version wrote the record.
+    RecordNewer,
+    /// The record is damaged.
+    RecordDamaged,
     /// The split rests on another epoch than the slice is in.
     Epoch,
     /// A target could not be read.
@@ -41,6 +45,8 @@ impl OriginalReason {
             Self::FilterMiss => "filter_miss",
             Self::FalseHit => "false_hit",
             Self::RecordError => "record_error",
+            Self::RecordNewer => "record_newer",
+            Self::RecordDamaged => "record_damaged",
             Self::Epoch => "epoch",
             Self::TargetError => "target_error",
             Self::TargetShort => "target_short",

@@ -26,12 +26,12 @@ use anabranch_model::{NamespaceName, PartitionKey};
 use anabranch_runtime::telemetry::Metrics;
 use anabranch_runtime::{Clock, Randomness, Tasks, error_chain};
 use anabranch_split::planted::{Bug, planted};
-use anabranch_split::{Basis, Serving};
+use anabranch_split::{Basis, Serving, UnreadableRecord};
 use anabranch_storage::{RecordStore, SplitRecords};
 use tokio::sync::Notify;
 use tracing::warn;
 
-use self::cache::RecordCache;
+use self::cache::{Found, RecordCache};
 use self::filter::SplitFilter;
 use self::refresh::Refresher;
 use crate::namespaces::{Namespaces, ReadView};
@@ -246,9 +246,15 @@ impl Splits {
             FilterAnswer::Miss => return original(OriginalReason::FilterMiss),
             FilterAnswer::Hit => {}
         }
-        let serving = match self.0.cache.serving(&view.name, partition).await {
-            Ok(Some(serving)) => serving,
-            Ok(None) => return original(OriginalReason::FalseHit),
+        let serving = match self.0.cache.find(&view.name, partition).await {
+            Ok(Found::Serving(serving)) => serving,
+            Ok(Found::Nothing) => return original(OriginalReason::FalseHit),
+            Ok(Found::Unreadable(UnreadableRecord::NewerFormat { .. })) => {
+                return original(OriginalReason::RecordNewer);
+            }
+            Ok(Found::Unreadable(UnreadableRecord::Damaged { .. })) => {
+                return original(OriginalReason::RecordDamaged);
+            }
             Err(error) => {
                 warn!(%partition, error = error_chain(&error), "split record could not be read");
                 return original(OriginalReason::RecordError);

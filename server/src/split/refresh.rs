@@ -13,7 +13,7 @@ use anabranch_model::namespace::Rollout;
 use anabranch_model::{NamespaceName, SliceName};
 use anabranch_runtime::{Clock, error_chain};
 use anabranch_split::planted::{Bug, planted};
-use anabranch_storage::{ErrorKind, SplitRecords, StoreError, StoredSplit, split_shard};
+use anabranch_storage::{ListedSplit, SplitRecords, StoreError, split_shard};
 use tokio::sync::Mutex;
 use tracing::warn;
 
@@ -102,20 +102,11 @@ impl Refresher {
             .is_none_or(|at| now.saturating_sub(at) >= self.rebuild);
         let mut changed = BTreeSet::new();
         if every {
-            match self.list_all(namespace).await {
-                Ok(keys) => {
-                    let shards = keys.keys().chain(known.keys.keys());
-                    changed.extend(shards.map(|(slice, _)| slice.clone()));
-                    known.keys = keys;
-                    known.markers.clone_from(&markers);
-                }
-                // One damaged record must not keep the other shards out: each is listed for itself.
-                Err(error) if error.kind() == ErrorKind::Corrupt => {
-                    self.failed(namespace, &error);
-                    known.markers.clear();
-                }
-                Err(error) => return Err(error),
-            }
+            let keys = self.list_all(namespace).await?;
+            let shards = keys.keys().chain(known.keys.keys());
+            changed.extend(shards.map(|(slice, _)| slice.clone()));
+            known.keys = keys;
+            known.markers.clone_from(&markers);
             known.listed_at = Some(now);
         }
         for (shard, version) in &markers {
@@ -152,13 +143,13 @@ impl Refresher {
         let mut after = None;
         loop {
             let page = self.records.list(namespace, after.as_ref(), LIST_MAX).await?;
-            for stored in &page {
-                let partition = &stored.record.partition;
+            for listed in &page {
+                let partition = listed.partition();
                 let shard = (partition.slice.clone(), split_shard(&partition.time_series_id));
-                keys.entry(shard).or_default().extend(key(stored));
+                keys.entry(shard).or_default().extend(key(listed));
             }
             match page.last() {
-                Some(last) if page.len() == LIST_MAX => after = Some(last.record.partition.clone()),
+                Some(last) if page.len() == LIST_MAX => after = Some(last.partition().clone()),
                 _ => return Ok(keys),
             }
         }
@@ -187,8 +178,12 @@ impl Refresher {
     }
 }
 
-/// The key of a record that reads may use.
-fn key(stored: &StoredSplit) -> Option<FilterKey> {
-    let record = &stored.record;
-    record.serving.is_some().then(|| FilterKey::of(&record.partition))
+/// The key of a record that a read has to look up: one that it may use, or one that can not be read, so that its reads
+/// are counted as what they are.
+fn key(listed: &ListedSplit) -> Option<FilterKey> {
+    let looked_up = match listed {
+        ListedSplit::Read(stored) => stored.record.serving.is_some(),
+        ListedSplit::Unreadable(_) => true,
+    };
+    looked_up.then(|| FilterKey::of(listed.partition()))
 }

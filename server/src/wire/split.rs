@@ -4,6 +4,7 @@ use anabranch_model::{PartitionKey, SliceName};
 use anabranch_proto::admin::v1 as pb;
 use anabranch_split::record::total;
 use anabranch_split::{Checksum, SplitRecord, SplitState, Target};
+use anabranch_storage::{ListedSplit, UnreadableSplit};
 use pb::split::State;
 
 use super::fields::{self, timestamp, wire_i32, wire_i64};
@@ -74,6 +75,33 @@ pub fn wire_partition(partition: &PartitionKey) -> pb::Partition {
         time_series_id: partition.time_series_id.to_string(),
         time_bucket: partition.time_bucket,
         event_bucket: wire_i32(partition.event_bucket.into()),
+    }
+}
+
+/// A split of a list on the wire, without its targets.
+pub fn listed(split: &ListedSplit) -> pb::Split {
+    match split {
+        ListedSplit::Read(stored) => self::split(&stored.record),
+        ListedSplit::Unreadable(split) => unreadable(split),
+    }
+}
+
+/// A split on the wire, with its targets.
+pub fn listed_with_targets(split: &ListedSplit) -> pb::Split {
+    match split {
+        ListedSplit::Read(stored) => split_with_targets(&stored.record),
+        ListedSplit::Unreadable(split) => unreadable(split),
+    }
+}
+
+/// What is known of a record that can not be read.
+fn unreadable(split: &UnreadableSplit) -> pb::Split {
+    pb::Split {
+        partition: Some(wire_partition(&split.partition)),
+        state: State::Unreadable.into(),
+        reason: split.why.as_str().to_owned(),
+        detail: split.why.to_string(),
+        ..pb::Split::default()
     }
 }
 

@@ -7,4 +7,5 @@ mod runs;
 mod splits;
 mod store;
 mod tampered;
+mod versions;
 mod world;

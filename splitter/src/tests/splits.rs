@@ -61,6 +61,7 @@ async fn how_far_healing_goes_is_the_namespaces_to_say() {
                 assert_eq!(stored.record.state, SplitState::Detected);
             }
             SplitSlot::Free { .. } => assert!(!detected),
+            SplitSlot::Unreadable(unreadable) => panic!("{unreadable:?}"),
         }
         assert!(world.bus.receive(10).await.unwrap().is_empty(), "it was acked");
     }

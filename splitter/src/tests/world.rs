@@ -111,6 +111,8 @@ pub(super) struct World {
     pub(super) clock: Arc<Skipping>,
     pub(super) splits: SplitRecords,
     pub(super) bus: Arc<StoreBus>,
+    /// Of all workers together.
+    pub(super) metrics: Metrics,
 }
 
 impl World {
@@ -166,6 +168,7 @@ impl World {
             splits: SplitRecords::new(store.clone()),
             // Beside the store that fails: what is tested is not the bus.
             bus: Arc::new(StoreBus::new(store.clone(), &Metrics::default())),
+            metrics: Metrics::default(),
             store,
         }
     }
@@ -227,7 +230,7 @@ impl World {
             retry: retry(),
             ..PlannerSettings::default()
         };
-        let metrics = PlannerMetrics::new(&Metrics::default());
+        let metrics = PlannerMetrics::new(&self.metrics);
         Planner::new(parts, &Randomness::from_seed(seed), metrics, settings)
     }
 
@@ -252,7 +255,7 @@ impl World {
             retry: retry(),
             ..SplitterSettings::default()
         };
-        let metrics = SplitterMetrics::new(&Metrics::default());
+        let metrics = SplitterMetrics::new(&self.metrics);
         Splitter::new(parts, &Randomness::from_seed(seed), metrics, settings)
     }
 

@@ -6,12 +6,19 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use anabranch_runtime::telemetry::Metrics;
+use anabranch_runtime::{Randomness, SystemClock};
+use anabranch_storage::cassandra::names::KeyspaceName;
+use anabranch_storage::cassandra::settings::CassandraSettings;
+use anabranch_storage::{Store, open};
+
 use super::{Server, Started, binary};
 
 /// Where roles keep what they have in common.
 pub(crate) struct Fleet {
     folder: PathBuf,
     config: PathBuf,
+    store: CassandraSettings,
 }
 
 /// Processes that work in the background. Killed when dropped.
@@ -50,10 +57,25 @@ impl Fleet {
             ),
         )
         .unwrap();
+        let points = cassandra.split(',').map(str::to_owned).collect();
+        let keyspace = KeyspaceName::new(&format!("t{run}")).unwrap();
+        let store = CassandraSettings {
+            replication_factor: u32::try_from(copies).unwrap(),
+            ..CassandraSettings::new(points, keyspace)
+        };
         Some(Self {
             folder: folder.to_path_buf(),
             config,
+            store,
         })
+    }
+
+    /// The store, past every process.
+    pub(crate) async fn store(&self) -> Store {
+        let randomness = Randomness::from_system().unwrap();
+        let metrics = Metrics::default();
+        let opened = open::cassandra(&self.store, SystemClock::new(), randomness, &metrics);
+        Box::pin(opened).await.unwrap()
     }
 
     /// Starts the binary in a role, which has to become ready.

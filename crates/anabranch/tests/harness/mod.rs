@@ -21,8 +21,8 @@ pub(crate) mod made;
 pub(crate) mod raw;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -32,6 +32,8 @@ use anabranch_proto::admin::v1 as admin;
 use anabranch_proto::admin::v1::admin_service_client::AdminServiceClient;
 use anabranch_proto::timeseries::v1 as wire;
 use anabranch_proto::timeseries::v1::time_series_service_client::TimeSeriesServiceClient;
+use anabranch_runtime::telemetry::Metrics;
+use anabranch_storage::Store;
 use tonic::transport::{Channel, Endpoint};
 use tonic_types::StatusExt;
 
@@ -229,6 +231,22 @@ impl Lane {
             Self::Fleet(fleet) => fleet.start("serve"),
         }
     }
+
+    /// Does something to the store past the server of this lane. One process owns an embedded store: there the server is
+    /// ended first, and another one started.
+    pub(crate) async fn past<T>(&self, server: &mut Server, act: impl AsyncFnOnce(Store) -> T) -> T {
+        match self {
+            Self::Embedded(data_dir) => {
+                server.end();
+                let opened = anabranch_storage::open::embedded(data_dir, &Metrics::default());
+                let done = act(opened.unwrap()).await;
+                *server = self.serve();
+                done
+            }
+            #[cfg(feature = "cluster")]
+            Self::Fleet(fleet) => act(fleet.store().await).await,
+        }
+    }
 }
 
 /// A server that listens. Killed when dropped.
@@ -256,6 +274,11 @@ impl Server {
 
     /// SIGTERM, and how it ended.
     pub(crate) fn stop(mut self) -> ExitStatus {
+        self.end()
+    }
+
+    /// The same, and it is kept as what it was.
+    pub(crate) fn end(&mut self) -> ExitStatus {
         self.started.signal("-TERM");
         let since = Instant::now();
         loop {
@@ -323,6 +346,20 @@ impl Server {
             output.status
         );
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What it counts, as Prometheus reads it.
+    pub(crate) fn metrics(&self) -> String {
+        let mut connection = TcpStream::connect(self.address).unwrap();
+        let request = format!(
+            "GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            self.address
+        );
+        connection.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        answer
     }
 
     /// No task of the server may ever panic.
@@ -483,7 +520,6 @@ pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
 
 /// Writes lines to a file, through gzip when its name ends so.
 pub(crate) fn write_lines(path: &Path, lines: impl Iterator<Item = String>) {
-    use std::io::Write;
     let file = File::create(path).unwrap();
     let mut out: Box<dyn Write> = if path.extension().is_some_and(|e| e == "gz") {
         Box::new(flate2::write::GzEncoder::new(file, flate2::Compression::fast()))

@@ -137,14 +137,14 @@ async fn what_did_not_change_is_not_looked_at_again() {
     let mut world = World::new().await;
     assert_eq!(world.sweep(NOW, IDLE).await, all());
     assert_eq!(world.sweep(NOW, IDLE).await, BTreeSet::new());
-    assert_eq!(world.watch.states(&name()).get("DETECTED"), Some(&4));
+    assert_eq!(world.watch.states(&name())["DETECTED"], 4);
     assert_eq!(world.watch.stalled_since(), Some(NOW));
     world.invalidate("b").await;
     let looked = world.sweep(NOW, IDLE).await;
     assert!(looked.contains("b"));
     let shard = |id: &str| split_shard(&partition(id).time_series_id);
     assert!(looked.iter().all(|id| shard(id) == shard("b")));
-    assert_eq!(world.watch.states(&name()).get("DETECTED"), Some(&3));
+    assert_eq!(world.watch.states(&name())["DETECTED"], 3);
 }
 
 #[tokio::test]
@@ -194,4 +194,29 @@ async fn forgotten_records_are_not_counted() {
     world.sweep(NOW, IDLE).await;
     assert_eq!(world.watch.states(&name()).values().sum::<u64>(), 0);
     assert_eq!(world.watch.stalled_since(), None);
+}
+
+#[tokio::test]
+async fn records_that_can_not_be_read_are_counted_and_stop_no_other() {
+    let mut world = World::new().await;
+    for (id, bytes) in [("e", r#"{"v2":{}}"#), ("f", r#"{"v2":{}}"#), ("g", "{")] {
+        let key = RecordKey::Split {
+            namespace: name(),
+            partition: partition(id),
+        };
+        world.put(&key, 0, bytes.as_bytes().into()).await;
+    }
+    let unreadable = [("NEWER_FORMAT", 2), ("DAMAGED", 1)];
+    assert_eq!(world.sweep(NOW, IDLE).await, all());
+    assert_eq!(world.watch.unreadable(&name()), BTreeMap::from(unreadable));
+    assert_eq!(world.watch.states(&name())["DETECTED"], 4);
+    // They are not looked at again and again, and are found gone.
+    assert_eq!(world.sweep(NOW, IDLE).await, BTreeSet::new());
+    assert_eq!(world.watch.unreadable(&name()), BTreeMap::from(unreadable));
+    world.splits.forget(&name(), Some(&slice_name())).await.unwrap();
+    assert_eq!(world.sweep(NOW, IDLE).await, BTreeSet::new());
+    assert_eq!(
+        world.watch.unreadable(&name()),
+        BTreeMap::from([("NEWER_FORMAT", 0), ("DAMAGED", 0)])
+    );
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anabranch_model::{Direction, Event, PartitionKey, TimeInterval};
 use anabranch_split::{SplitState, Target};
 use anabranch_storage::{
-    EventBounds, EventStore, PartitionAppend, ScanRequest, SplitRecords, TableKind, TableName,
+    EventBounds, EventStore, ListedSplit, PartitionAppend, ScanRequest, SplitRecords, TableKind, TableName,
 };
 
 use crate::clock::sleep;
@@ -23,7 +23,7 @@ pub(crate) async fn run(world: Arc<World>, dice: Dice) {
             return;
         };
         let mut targets: Vec<(PartitionKey, bool)> = Vec::new();
-        for split in found {
+        for split in found.into_iter().filter_map(ListedSplit::read) {
             let record = &split.record;
             let of = |target: &Target| target.partition(&record.partition);
             if let SplitState::Splitting { plan, .. } = &record.state {

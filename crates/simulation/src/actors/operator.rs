@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anabranch_model::{EventTime, NamespaceSettings, TimeInterval};
 use anabranch_split::{SplitReason, Step};
-use anabranch_storage::{Moved, SplitRecords};
+use anabranch_storage::{ListedSplit, Moved, SplitRecords, StoredSplit};
 
 use crate::actors::writer::Writer;
 use crate::clock::sleep;
@@ -160,6 +160,7 @@ async fn move_a_split(world: &World, dice: &Dice) {
     let Ok(found) = splits.list(&world.namespace, None, 1_000).await else {
         return;
     };
+    let found: Vec<StoredSplit> = found.into_iter().filter_map(ListedSplit::read).collect();
     let Some(split) = dice.pick(&found) else {
         return;
     };

@@ -1,5 +1,7 @@
 //! Splits: listed, planned, sent round again, invalidated.
 
+use std::collections::BTreeSet;
+
 use anabranch_model::NamespaceSettings;
 use anabranch_model::namespace::WidePartition;
 use anabranch_split::{Lease, RetryPolicy, Survey, SurveyTask};
@@ -105,7 +107,7 @@ async fn pages_of_splits_neither_skip_nor_repeat() {
                 .await
                 .unwrap();
             assert!(page.entries.len() <= size);
-            found.extend(page.entries.into_iter().map(|record| record.partition));
+            found.extend(page.entries.iter().map(|split| split.partition().clone()));
             token = page.next_page_token;
             if token.is_empty() {
                 break;
@@ -162,7 +164,7 @@ async fn a_plan_is_made_once_and_left_alone_while_it_is_under_way() {
     let before = admin.get_split(&server.ns(), &partition).await.unwrap();
     server.advance(seconds(5)).await;
     let again = admin.plan_split(&server.ns(), &partition).await.unwrap();
-    assert_eq!(again, before);
+    assert_eq!(again, *before.read().unwrap().record);
 }
 
 #[tokio::test]
@@ -249,6 +251,55 @@ async fn nothing_is_planned_where_nothing_is_split() {
         let partition = partition(&server, "a").await;
         let error = server.core.admin.plan_split(&server.ns(), &partition).await;
         assert_eq!(error.unwrap_err().reason, Reason::SplittingOff);
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_can_not_be_read_is_shown_and_left_alone() {
+    let server = server().await;
+    let mut all = BTreeSet::new();
+    for id in ["a", "b", "c"] {
+        all.insert(plan(&server, id).await);
+    }
+    let (newer, damaged) = (partition(&server, "a").await, partition(&server, "b").await);
+    let (of_newer, of_damaged) = (r#"{"v2":{"state":"Frozen","more":1}}"#, "{");
+    server.put_split(&newer, of_newer).await;
+    server.put_split(&damaged, of_damaged).await;
+    let admin = &server.core.admin;
+    let listed = admin.list_splits(&server.ns(), None, &page(0, "")).await.unwrap();
+    let partitions: BTreeSet<PartitionKey> = listed
+        .entries
+        .iter()
+        .map(|split| split.partition().clone())
+        .collect();
+    assert_eq!(partitions, all);
+    let unreadable = admin
+        .list_splits(&server.ns(), Some("UNREADABLE"), &page(0, ""))
+        .await;
+    assert_eq!(unreadable.unwrap().entries.len(), 2);
+    let detected = admin
+        .list_splits(&server.ns(), Some("DETECTED"), &page(0, ""))
+        .await;
+    assert_eq!(detected.unwrap().entries.len(), 1);
+    for (partition, bytes, why) in [
+        (&newer, of_newer, "NEWER_FORMAT"),
+        (&damaged, of_damaged, "DAMAGED"),
+    ] {
+        let shown = admin.get_split(&server.ns(), partition).await.unwrap();
+        let wire = crate::wire::split::listed_with_targets(&shown);
+        assert_eq!(
+            (wire.state().as_str_name(), wire.reason.as_str()),
+            ("UNREADABLE", why)
+        );
+        for error in [
+            admin.plan_split(&server.ns(), partition).await.unwrap_err(),
+            admin.retry_split(&server.ns(), partition).await.unwrap_err(),
+            admin.invalidate_split(&server.ns(), partition).await.unwrap_err(),
+        ] {
+            assert_eq!(error.reason, Reason::SplitRecordUnreadable);
+            assert_eq!(error.metadata["why"], why);
+        }
+        assert_eq!(server.split_bytes(partition).await, bytes);
     }
 }
 

@@ -9,7 +9,7 @@ use anabranch_split::{Basis, SplitReason, SplitState};
 use anabranch_storage::{EventStore, TableKind};
 
 use super::support::{Cut, Split, seconds_of, time, whole};
-use crate::context::{PartialReason, ServedFrom};
+use crate::context::{PartialReason, ResponseContext, ServedFrom};
 use crate::read::request::{AggregateRequest, AggregatedValue, Latency, Paging};
 use crate::split::{FilterAnswer, OriginalReason};
 use crate::testing::seconds;
@@ -126,6 +126,54 @@ async fn a_split_of_another_epoch_or_incarnation_is_not_served() {
         world.page(&request).await.context.served_from,
         Some(ServedFrom::Original)
     );
+}
+
+#[tokio::test]
+async fn a_record_that_can_not_be_read_sends_reads_to_the_original_and_is_counted() {
+    let world = Split::start(Rollout::Serve, 1).await;
+    for id in ["a", "b", "c"] {
+        world.write(&seconds_of(id, 50)).await;
+        let partition = world.partition(id).await;
+        world.split(&partition, whole(10)).await;
+        let page = world.page(&world.request(id, Direction::Descending, 0)).await;
+        assert_eq!(page.context.served_from, Some(ServedFrom::Targets));
+    }
+    let others = [
+        (
+            "a",
+            r#"{"v2":{"serving":{"tier":"cold"}}}"#,
+            OriginalReason::RecordNewer,
+        ),
+        ("b", "{\"v1\":", OriginalReason::RecordDamaged),
+    ];
+    for (id, bytes, _) in others {
+        let partition = world.partition(id).await;
+        world.0.put_split(&partition, bytes).await;
+        world.splits().forget(&world.0.ns(), &partition).await;
+    }
+    // The filter is brought up to date, and made anew, past them.
+    world.splits().refresh_now().await;
+    for rebuilt in [false, true] {
+        if rebuilt {
+            world.0.advance(seconds(400)).await;
+            world.splits().refresh_now().await;
+        }
+        for (id, bytes, reason) in others {
+            let before = world.originals(reason);
+            for direction in DIRECTIONS {
+                let (events, contexts) = world.walk(&world.request(id, direction, 20)).await;
+                assert_eq!(events.len(), 50);
+                let original = |context: &ResponseContext| context.served_from == Some(ServedFrom::Original);
+                assert!(contexts.iter().all(original));
+            }
+            assert_eq!(world.originals(reason), before + 6, "of 6 pages");
+            let partition = world.partition(id).await;
+            assert_eq!(world.0.split_bytes(&partition).await, bytes);
+        }
+        let page = world.page(&world.request("c", Direction::Descending, 0)).await;
+        assert_eq!(page.context.served_from, Some(ServedFrom::Targets));
+    }
+    assert_eq!(world.splits().metrics().filter_failures.get(), 0);
 }
 
 #[tokio::test]

@@ -125,7 +125,7 @@ impl Split {
             .unwrap()
         {
             SplitSlot::Taken(stored) => Some(stored),
-            SplitSlot::Free { .. } => None,
+            SplitSlot::Free { .. } | SplitSlot::Unreadable(_) => None,
         }
     }
 
@@ -159,6 +159,7 @@ impl Split {
         let generation = match &slot {
             SplitSlot::Taken(stored) => stored.record.generation + 2,
             SplitSlot::Free { version } => u32::try_from(*version).unwrap() + 2,
+            SplitSlot::Unreadable(unreadable) => panic!("{unreadable:?}"),
         };
         let mut targets = Vec::new();
         let middle = cut.extended_from.unwrap_or(cut.boundary).min(cut.boundary);
@@ -187,6 +188,7 @@ impl Split {
         let version = match slot {
             SplitSlot::Free { version } => version,
             SplitSlot::Taken(stored) => stored.version,
+            SplitSlot::Unreadable(unreadable) => unreadable.version,
         };
         let moved = records.create(&ns, version, record).await.unwrap();
         if moved == Moved::Overtaken {
