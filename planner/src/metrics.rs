@@ -2,6 +2,7 @@
 
 use anabranch_model::NamespaceName;
 use anabranch_runtime::telemetry::Metrics;
+use anabranch_split::{SplitState, UnreadableRecord};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -131,6 +132,17 @@ impl PlannerMetrics {
     pub(crate) fn unreadable(&self, namespace: &NamespaceName, reason: &'static str, count: u64) {
         let gauge = self.unreadable.get_or_create(&because(namespace, reason));
         gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// A namespace is gone: nothing of it is counted as being there.
+    pub(crate) fn forget(&self, namespace: &NamespaceName) {
+        for state in SplitState::NAMES {
+            let namespace = namespace.to_string();
+            self.records.remove(&ByState { namespace, state });
+        }
+        for reason in UnreadableRecord::REASONS {
+            self.unreadable.remove(&because(namespace, reason));
+        }
     }
 
     pub(crate) fn stalled(&self, seconds: i64) {

@@ -161,7 +161,9 @@ impl Splitter {
 async fn sweep(splitting: &Splitting, sweeping: &mut Sweeping) -> Result<Progress, StoreError> {
     let records = &*splitting.parts.records;
     let all: BTreeSet<NamespaceName> = names(records).await?.into_iter().collect();
-    sweeping.watch.retain(&all);
+    for gone in sweeping.watch.retain(&all) {
+        splitting.metrics.forget(&gone);
+    }
     sweeping.loaded.retain(|name, _| all.contains(name));
     let mut progress = Progress::default();
     for name in &all {
