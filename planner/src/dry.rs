@@ -94,7 +94,8 @@ impl DryPlanner {
             end: boundary,
         });
         let table = originals(namespace, partition);
-        let mut walk = Walk::new(table, partition.clone(), bounds, page_bytes(0));
+        let consistency = ground.settings.survey_consistency();
+        let mut walk = Walk::new(table, partition.clone(), bounds, page_bytes(0), consistency);
         let clock = &planning.parts.clock;
         let mut pace = Pace::new(clock.elapsed());
         while let Some(page) = walk.next(&*planning.parts.events).await? {

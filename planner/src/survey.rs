@@ -356,7 +356,8 @@ impl<'a> Surveyor<'a> {
         }
         let table = originals(self.namespace, &record.partition);
         let page_bytes = page_bytes(record.attempts);
-        let mut walk = Walk::new(table, record.partition.clone(), bounds, page_bytes);
+        let consistency = self.ground.settings.survey_consistency();
+        let mut walk = Walk::new(table, record.partition.clone(), bounds, page_bytes, consistency);
         while let Some(mut page) = walk.next(&*planning.parts.events).await? {
             if std::mem::take(&mut skips) && !page.events.is_empty() {
                 page.events.remove(0);

@@ -1,14 +1,14 @@
 //! A server over the memory store, a clock that is moved by hand, and faults on demand: for tests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anabranch_bus::{Detection, DetectionBus, StoreBus};
 use anabranch_model::{
-    Direction, Event, EventId, EventItem, EventKey, EventRecord, EventTime, ItemKey, NamespaceName,
-    NamespaceSettings, PartitionKey, SliceState, TimeInterval, TimeSeriesId, TimeSlice,
+    Consistency, Direction, Event, EventId, EventItem, EventKey, EventRecord, EventTime, ItemKey,
+    NamespaceName, NamespaceSettings, PartitionKey, SliceState, TimeInterval, TimeSeriesId, TimeSlice,
 };
 use anabranch_runtime::telemetry::Metrics;
 use anabranch_runtime::{Clock, ManualClock, Randomness, Tasks};
@@ -233,6 +233,7 @@ impl Server {
             direction: Direction::Ascending,
             events_max: usize::MAX,
             bytes_max: usize::MAX,
+            consistency: Consistency::default(),
         };
         self.faults.store.scan(&request).await.unwrap().events
     }
@@ -252,6 +253,7 @@ pub(crate) struct Faults {
     hold: AtomicBool,
     held: AtomicUsize,
     pub(crate) log: Mutex<Vec<String>>,
+    asked: Mutex<BTreeSet<(&'static str, &'static str)>>,
 }
 
 impl Faults {
@@ -319,6 +321,15 @@ impl Faults {
         std::mem::take(&mut self.log.lock().unwrap())
     }
 
+    /// What was done to which kind of table since the last call, at which consistency.
+    pub(crate) fn take_asked(&self) -> BTreeSet<(&'static str, &'static str)> {
+        std::mem::take(&mut self.asked.lock().unwrap())
+    }
+
+    fn ask(&self, what: &'static str, consistency: Consistency) {
+        self.asked.lock().unwrap().insert((what, consistency.as_str()));
+    }
+
     fn note(&self, what: String) {
         self.log.lock().unwrap().push(what);
     }
@@ -363,6 +374,9 @@ impl EventStore for Faults {
             tokio::task::yield_now().await;
         }
         let failing = self.failing.lock().unwrap().clone();
+        for part in &parts {
+            self.ask("append", part.consistency);
+        }
         let mut failed = Vec::new();
         for (index, part) in parts.into_iter().enumerate() {
             match failing.get(part.partition.time_series_id.as_str()) {
@@ -398,10 +412,11 @@ impl EventStore for Faults {
         if let Some((clock, duration)) = &*self.scan_takes.lock().unwrap() {
             clock.advance(*duration);
         }
-        let down = match request.table.kind {
-            TableKind::Data => &self.data_down,
-            TableKind::Wide => &self.wide_down,
+        let (down, what) = match request.table.kind {
+            TableKind::Data => (&self.data_down, "scan an original"),
+            TableKind::Wide => (&self.wide_down, "scan a target"),
         };
+        self.ask(what, request.consistency);
         if down.load(Ordering::SeqCst) {
             return Err(unavailable());
         }

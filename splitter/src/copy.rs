@@ -15,7 +15,7 @@ use std::ops::Bound;
 use std::time::Duration;
 
 use anabranch_catalog::{Ground, broken};
-use anabranch_model::{Event, NamespaceName, PartitionKey, TimeInterval};
+use anabranch_model::{Consistency, Event, NamespaceName, PartitionKey, TimeInterval};
 use anabranch_runtime::error_chain;
 use anabranch_split::planted::{Bug, planted};
 use anabranch_split::record::{page_bytes, total};
@@ -63,6 +63,7 @@ impl Splitting {
             splitting: self,
             namespace,
             bytes_per_second: ground.settings.wide_partition.split_bytes_per_second,
+            survey_consistency: ground.settings.survey_consistency(),
             held: claimed,
             pace: Pace::new(elapsed),
             stored_at: elapsed,
@@ -108,6 +109,8 @@ struct Copier<'a> {
     splitting: &'a Splitting,
     namespace: &'a NamespaceName,
     bytes_per_second: u64,
+    /// At which the original is read. Targets are written and read at the store's.
+    survey_consistency: Consistency,
     /// The record as this splitter left it last.
     held: StoredSplit,
     pace: Pace,
@@ -208,7 +211,8 @@ impl Copier<'_> {
             slice: original.slice.clone(),
         };
         let page_bytes = page_bytes(self.held.record.attempts);
-        let mut walk = Walk::new(table, original.clone(), bounds, page_bytes);
+        let consistency = self.survey_consistency;
+        let mut walk = Walk::new(table, original.clone(), bounds, page_bytes, consistency);
         let (events, to) = (&*splitting.parts.events, target.partition(&original));
         let mut since = 0;
         let mut ahead = walk.next(events).await?;
@@ -260,6 +264,7 @@ impl Copier<'_> {
                 table: wide_table(self.namespace, target),
                 partition: target.clone(),
                 events: batch,
+                consistency: Consistency::default(),
             };
             if let Err(failure) = splitting.parts.events.append(vec![part]).await {
                 let first = failure.failed.into_iter().next();
@@ -281,6 +286,7 @@ impl Copier<'_> {
             partition,
             bounds,
             page_bytes,
+            Consistency::default(),
         );
         let mut found = Checksum::default();
         while let Some(page) = walk.next(&*self.splitting.parts.events).await? {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use anabranch_catalog::{LoadedNamespace, load};
 use anabranch_model::{
-    Direction, Event, EventKey, EventTime, PartitionKey, SliceState, TimeInterval, TimeSeriesId,
+    Consistency, Direction, Event, EventKey, EventTime, PartitionKey, SliceState, TimeInterval, TimeSeriesId,
 };
 use anabranch_split::{Basis, SplitRecord, SplitState};
 use anabranch_storage::{
@@ -300,6 +300,7 @@ pub(crate) async fn scan(world: &World, table: &TableName, partition: &Partition
         direction: Direction::Ascending,
         events_max: usize::MAX,
         bytes_max: usize::MAX,
+        consistency: Consistency::default(),
     };
     match world.disk.memory.scan(&request).await {
         Ok(page) => page.events,

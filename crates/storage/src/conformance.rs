@@ -11,8 +11,8 @@ use std::future::Future;
 use std::sync::Arc;
 
 use anabranch_model::{
-    Direction, Event, EventId, EventItem, EventKey, EventTime, ItemKey, NamespaceName, PartitionKey,
-    SliceName, TimeInterval, TimeSeriesId,
+    Consistency, Direction, Event, EventId, EventItem, EventKey, EventTime, ItemKey, NamespaceName,
+    PartitionKey, SliceName, TimeInterval, TimeSeriesId,
 };
 use bytes::Bytes;
 
@@ -121,6 +121,7 @@ fn scan(table: &TableName, partition: &PartitionKey, direction: Direction) -> Sc
         direction,
         events_max: 1_000_000,
         bytes_max: 1 << 30,
+        consistency: Consistency::default(),
     }
 }
 
@@ -129,6 +130,7 @@ async fn append(subject: &Subject, table: &TableName, partition: &PartitionKey, 
         table: table.clone(),
         partition: partition.clone(),
         events,
+        consistency: Consistency::default(),
     };
     subject
         .events
@@ -350,6 +352,7 @@ async fn parts_of_an_append_stand_for_themselves(subject: Subject) {
         table: table.clone(),
         partition: at.clone(),
         events: vec![event(n, "e", &[("k", "v")])],
+        consistency: Consistency::default(),
     };
     let parts = vec![part(&table, 1), part(&missing, 2), part(&table, 3)];
     let Err(failure) = subject.events.append(parts).await else {

@@ -4,7 +4,8 @@ use std::fmt;
 use std::ops::Bound;
 
 use anabranch_model::{
-    Direction, Event, EventKey, NamespaceName, PartitionKey, SliceName, TimeInterval, TimeSeriesId,
+    Consistency, Direction, Event, EventKey, NamespaceName, PartitionKey, SliceName, TimeInterval,
+    TimeSeriesId,
 };
 use async_trait::async_trait;
 
@@ -49,6 +50,9 @@ pub struct PartitionAppend {
     pub partition: PartitionKey,
     /// What to add. Items ascend by key within an event.
     pub events: Vec<Event>,
+    /// Replicas that must have taken it when the append returns; `LOCAL_QUORUM` is what the store is set to. A store of one
+    /// process has one copy, and needs no telling.
+    pub consistency: Consistency,
 }
 
 /// Which parts of an append did not happen, or may not have.
@@ -112,6 +116,8 @@ pub struct ScanRequest {
     pub events_max: usize,
     /// The page ends with the event that reaches this many bytes read.
     pub bytes_max: usize,
+    /// Replicas that must answer, likewise.
+    pub consistency: Consistency,
 }
 
 /// How a page ended.

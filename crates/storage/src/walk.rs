@@ -1,6 +1,6 @@
 //! Reads a stretch of one partition to its end, a page at a time.
 
-use anabranch_model::{Direction, PartitionKey};
+use anabranch_model::{Consistency, Direction, PartitionKey};
 
 use crate::error::StoreError;
 use crate::events::{EventBounds, EventStore, ScanEnd, ScanPage, ScanRequest, TableName};
@@ -17,7 +17,13 @@ pub struct Walk {
 
 impl Walk {
     /// A walk that has read nothing yet.
-    pub fn new(table: TableName, partition: PartitionKey, bounds: EventBounds, page_bytes: usize) -> Self {
+    pub fn new(
+        table: TableName,
+        partition: PartitionKey,
+        bounds: EventBounds,
+        page_bytes: usize,
+        consistency: Consistency,
+    ) -> Self {
         let request = ScanRequest {
             table,
             partition,
@@ -25,6 +31,7 @@ impl Walk {
             direction: Direction::Descending,
             events_max: EVENTS_MAX,
             bytes_max: page_bytes.max(1),
+            consistency,
         };
         Self {
             request,
@@ -96,9 +103,11 @@ mod tests {
             table: table.clone(),
             partition: partition.clone(),
             events: (0..100).map(event).collect(),
+            consistency: Consistency::default(),
         };
         store.append(vec![part]).await.unwrap();
-        let mut walk = Walk::new(table, partition, EventBounds::of_interval(TimeInterval::ALL), 300);
+        let bounds = EventBounds::of_interval(TimeInterval::ALL);
+        let mut walk = Walk::new(table, partition, bounds, 300, Consistency::default());
         let (mut times, mut pages) = (Vec::new(), 0);
         while let Some(page) = walk.next(&*store).await.unwrap() {
             pages += 1;

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_model::{
-    Direction, Event, EventId, EventItem, EventKey, EventTime, ItemKey, NamespaceName, PartitionKey,
-    SliceName, TimeInterval, TimeSeriesId,
+    Consistency, Direction, Event, EventId, EventItem, EventKey, EventTime, ItemKey, NamespaceName,
+    PartitionKey, SliceName, TimeInterval, TimeSeriesId,
 };
 use anabranch_storage::cassandra::CassandraStore;
 use anabranch_storage::conformance::{self, Subject};
@@ -68,6 +68,7 @@ async fn append(store: &CassandraStore, id: &str, events: Vec<Event>) {
         table: table(TableKind::Data),
         partition: partition(id),
         events,
+        consistency: Consistency::default(),
     };
     store.append(vec![part]).await.unwrap();
 }
@@ -80,6 +81,7 @@ fn scan(id: &str, direction: Direction) -> ScanRequest {
         direction,
         events_max: 1_000_000,
         bytes_max: 1 << 30,
+        consistency: Consistency::default(),
     }
 }
 
@@ -172,6 +174,7 @@ async fn servers_that_start_and_make_a_table_together_make_the_same() {
                 table: name.clone(),
                 partition: partition("0"),
                 events: vec![event(1, 1, 1)],
+                consistency: Consistency::default(),
             }];
             let failure = store.append(parts).await.unwrap_err();
             assert_eq!(failure.failed[0].1.kind(), ErrorKind::NotFound);

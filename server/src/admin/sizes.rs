@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use anabranch_model::{Direction, NamespaceName, PartitionKey, SliceName, SliceState, TimeInterval};
+use anabranch_model::{
+    Consistency, Direction, NamespaceName, PartitionKey, SliceName, SliceState, TimeInterval,
+};
 use anabranch_runtime::Deadline;
 use anabranch_storage::{EventBounds, ScanEnd, ScanRequest, TableKind, TableName};
 
@@ -96,6 +98,7 @@ impl Admin {
             kind: TableKind::Data,
             slice: slice.clone(),
         };
+        let consistency = view.settings.survey_consistency();
         let mut measured = Measured::default();
         let mut after: Option<PartitionKey> = None;
         let partial = 'slice: loop {
@@ -114,7 +117,7 @@ impl Admin {
                 if !measured.sizes.is_empty() && ends.passed(&*self.clock) {
                     break 'slice Some("the time ran out");
                 }
-                let size = self.size(&table, partition, &ends).await?;
+                let size = self.size(&table, partition, consistency, &ends).await?;
                 let cut = size.at_least;
                 measured.add(size);
                 if cut {
@@ -131,6 +134,7 @@ impl Admin {
         &self,
         table: &TableName,
         partition: PartitionKey,
+        consistency: Consistency,
         ends: &Deadline,
     ) -> Result<PartitionSize, ServiceError> {
         let mut request = ScanRequest {
@@ -140,6 +144,7 @@ impl Admin {
             direction: Direction::Descending,
             events_max: PAGE_EVENTS,
             bytes_max: PAGE_BYTES,
+            consistency,
         };
         let (mut bytes, mut events) = (0, 0);
         loop {

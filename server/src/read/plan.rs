@@ -13,7 +13,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use anabranch_model::{Direction, EventKey, EventTime, PartitionKey, TimeInterval, TimeSeriesId, TimeSlice};
+use anabranch_model::{
+    Consistency, Direction, EventKey, EventTime, PartitionKey, TimeInterval, TimeSeriesId, TimeSlice,
+};
 use anabranch_storage::{EventBounds, ScanRequest, StoreError, TableKind, TableName};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
@@ -60,6 +62,7 @@ pub(super) struct Route {
 struct Slice {
     slice: TimeSlice,
     table: TableName,
+    consistency: Consistency,
 }
 
 /// Plans the part of a route that comes after a position.
@@ -83,6 +86,7 @@ pub(super) fn plan(
                     kind: TableKind::Data,
                     slice: slice.name.clone(),
                 },
+                consistency: view.settings.scan_consistency(),
             })
         })
         .collect();
@@ -220,6 +224,7 @@ impl ByEvent {
                 direction: self.direction,
                 events_max: 0,
                 bytes_max: 0,
+                consistency: slice.consistency,
             })
             .collect();
         Cell {
@@ -461,6 +466,7 @@ impl Listing {
                 direction,
                 events_max: 0,
                 bytes_max: 0,
+                consistency: self.slice.consistency,
             }],
         }
     }

@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::ops::Bound;
 use std::time::Duration;
 
-use anabranch_model::{Direction, Event, EventKey, EventTime, PartitionKey, TimeInterval};
+use anabranch_model::{Consistency, Direction, Event, EventKey, EventTime, PartitionKey, TimeInterval};
 use anabranch_split::planted::{Bug, planted};
 use anabranch_split::{Serving, Target};
 use anabranch_storage::{ErrorKind, EventBounds, ScanEnd, ScanRequest, StoreError, TableKind, TableName};
@@ -107,6 +107,8 @@ impl Segment {
                 },
                 partition: target.partition(&scan.partition),
                 bounds,
+                // What was proved at the store's consistency is read at it: a replica that is behind is not damage.
+                consistency: Consistency::default(),
                 ..scan.clone()
             })
         }

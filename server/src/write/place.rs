@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use anabranch_model::{
-    Event, EventItem, EventRecord, EventTime, NamespaceName, PartitionKey, SliceState, TimeSlice,
+    Consistency, Event, EventItem, EventRecord, EventTime, NamespaceName, PartitionKey, SliceState, TimeSlice,
 };
 use anabranch_split::planted::{Bug, planted};
 use anabranch_storage::{PartitionAppend, TableKind, TableName};
@@ -89,7 +89,11 @@ pub(super) struct Parts {
 }
 
 /// Groups events by partition. Items of equal events are merged, the later value stays (W2).
-pub(super) fn group(namespace: &NamespaceName, events: Vec<(usize, EventRecord, TimeSlice)>) -> Parts {
+pub(super) fn group(
+    namespace: &NamespaceName,
+    consistency: Consistency,
+    events: Vec<(usize, EventRecord, TimeSlice)>,
+) -> Parts {
     let mut parts = Parts::default();
     let mut by_partition: HashMap<PartitionKey, usize> = HashMap::new();
     for (index, event, slice) in events {
@@ -105,6 +109,7 @@ pub(super) fn group(namespace: &NamespaceName, events: Vec<(usize, EventRecord, 
                     },
                     partition: entry.key().clone(),
                     events: Vec::new(),
+                    consistency,
                 });
                 parts.indices.push(Vec::new());
                 *entry.insert(parts.appends.len() - 1)

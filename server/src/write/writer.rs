@@ -232,7 +232,7 @@ impl Writer {
             let count = taken.len();
             return Ok(Some(Admitted {
                 ticket,
-                parts: group(namespace, taken),
+                parts: group(namespace, view.settings.append_consistency(), taken),
                 events: count,
             }));
         }

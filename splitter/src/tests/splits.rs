@@ -1,10 +1,12 @@
 //! What comes of a detection when nothing is in the way.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anabranch_bus::DetectionBus;
 use anabranch_model::namespace::Rollout;
+use anabranch_model::{Consistency, NamespaceSettings};
 use anabranch_planner::DryPlan;
 use anabranch_split::{SplitReason, SplitRecord, SplitState, Step};
 use anabranch_storage::{Moved, SplitSlot, TableKind};
@@ -32,6 +34,33 @@ async fn a_detected_partition_is_split_and_holds_the_same_rows() {
     world.detect(partition(0)).await;
     world.settle(&mut planner, &mut splitter).await;
     assert_eq!(world.proved(0).await, serving, "all of it is split");
+}
+
+#[tokio::test]
+async fn workers_see_what_was_acked_whatever_the_namespace_is_content_with() {
+    for (write, survey) in [
+        (Consistency::LocalOne, "LOCAL_QUORUM"),
+        (Consistency::LocalQuorum, "LOCAL_QUORUM"),
+        (Consistency::Quorum, "QUORUM"),
+        (Consistency::EachQuorum, "LOCAL_QUORUM"),
+    ] {
+        let world = World::with_a_wide_partition().await;
+        let content = |settings: &mut NamespaceSettings| {
+            settings.write_consistency = write;
+            settings.read_consistency = Consistency::LocalOne;
+        };
+        world.change(content).await;
+        let (mut planner, mut splitter) = (world.planner(1), world.splitter(2));
+        world.settle(&mut planner, &mut splitter).await;
+        world.proved(0).await;
+        let asked = world.eventful.asked.lock().unwrap().clone();
+        let expected = [
+            ("read a target", "LOCAL_QUORUM"),
+            ("read an original", survey),
+            ("write a target", "LOCAL_QUORUM"),
+        ];
+        assert_eq!(asked, BTreeSet::from(expected), "{write:?}");
+    }
 }
 
 #[tokio::test]

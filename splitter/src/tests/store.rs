@@ -1,5 +1,6 @@
 //! A store in which things happen: calls that fail, that wait, or beside which something else is done.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -32,6 +33,8 @@ pub(super) struct Eventful {
     pub(super) deaf_to_removals: AtomicU64,
     /// Before each first scan of a target in a generation, the deed is done.
     pub(super) deed_before_reading_back: Mutex<bool>,
+    /// What was done to which kind of table, at which consistency.
+    pub(super) asked: Mutex<BTreeSet<(&'static str, &'static str)>>,
     deed: Mutex<Option<Arc<Deed>>>,
     appended: Mutex<bool>,
 }
@@ -52,6 +55,7 @@ impl Eventful {
             deed_at: AtomicU64::new(u64::MAX),
             deaf_to_removals: AtomicU64::new(0),
             deed_before_reading_back: Mutex::new(false),
+            asked: Mutex::default(),
             deed: Mutex::new(None),
             appended: Mutex::new(false),
         })
@@ -118,6 +122,10 @@ impl EventStore for Eventful {
             });
         }
         *self.appended.lock().unwrap() = true;
+        for part in &parts {
+            let asked = ("write a target", part.consistency.as_str());
+            self.asked.lock().unwrap().insert(asked);
+        }
         self.inner.append(parts).await
     }
 
@@ -134,6 +142,8 @@ impl EventStore for Eventful {
     async fn scan(&self, request: &ScanRequest) -> Result<ScanPage, StoreError> {
         self.call().await?;
         let reads_back = request.table.kind == TableKind::Wide;
+        let what = if reads_back { "read a target" } else { "read an original" };
+        self.asked.lock().unwrap().insert((what, request.consistency.as_str()));
         let first = reads_back && std::mem::take(&mut *self.appended.lock().unwrap());
         if first && *self.deed_before_reading_back.lock().unwrap() {
             self.do_deed().await;

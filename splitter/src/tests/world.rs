@@ -7,8 +7,8 @@ use anabranch_bus::{Detection, DetectionBus, StoreBus};
 use anabranch_catalog::{NamespaceRecord, SliceRecord, Stored, change_slice, read_namespace, store_slice};
 use anabranch_model::namespace::Rollout;
 use anabranch_model::{
-    Event, EventId, EventItem, EventKey, EventTime, ItemKey, NamespaceName, NamespaceSettings, PartitionKey,
-    PartitionSettings, SliceName, TimeInterval, TimeSeriesId, TimeSlice, WideTable,
+    Consistency, Event, EventId, EventItem, EventKey, EventTime, ItemKey, NamespaceName, NamespaceSettings,
+    PartitionKey, PartitionSettings, SliceName, TimeInterval, TimeSeriesId, TimeSlice, WideTable,
 };
 use anabranch_planner::{Planner, PlannerMetrics, PlannerParts, PlannerSettings, TimedFreezer};
 use anabranch_runtime::telemetry::Metrics;
@@ -381,6 +381,7 @@ pub(super) async fn append(
         table: table(kind),
         partition,
         events,
+        consistency: Consistency::default(),
     };
     store.append(vec![part]).await.unwrap();
 }
@@ -388,7 +389,13 @@ pub(super) async fn append(
 /// The events of a partition, newest first.
 pub(super) async fn rows(store: &Arc<MemoryStore>, kind: TableKind, partition: &PartitionKey) -> Vec<Event> {
     let bounds = EventBounds::of_interval(TimeInterval::ALL);
-    let mut walk = Walk::new(table(kind), partition.clone(), bounds, 1 << 20);
+    let mut walk = Walk::new(
+        table(kind),
+        partition.clone(),
+        bounds,
+        1 << 20,
+        Consistency::default(),
+    );
     let mut rows = Vec::new();
     while let Some(page) = walk.next(&**store).await.unwrap() {
         rows.extend(page.events);

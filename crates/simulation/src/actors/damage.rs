@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anabranch_model::{Direction, Event, PartitionKey, TimeInterval};
+use anabranch_model::{Consistency, Direction, Event, PartitionKey, TimeInterval};
 use anabranch_split::{SplitState, Target};
 use anabranch_storage::{
     EventBounds, EventStore, ListedSplit, PartitionAppend, ScanRequest, SplitRecords, TableKind, TableName,
@@ -54,6 +54,7 @@ async fn take_out(world: &World, dice: &Dice, target: &PartitionKey, served: boo
         direction: Direction::Ascending,
         events_max: usize::MAX,
         bytes_max: usize::MAX,
+        consistency: Consistency::default(),
     };
     let Ok(page) = store.scan(&request).await else {
         return;
@@ -76,6 +77,7 @@ async fn take_out(world: &World, dice: &Dice, target: &PartitionKey, served: boo
             table,
             partition: target.clone(),
             events,
+            consistency: Consistency::default(),
         };
         // The table was there a moment ago, and nothing else runs in between.
         let _ = store.append(vec![part]).await;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anabranch_model::{Event, PartitionKey};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
+use scylla::statement::Consistency;
 
 use super::CassandraStore;
 use super::events_cql::EventStatement;
@@ -37,6 +38,7 @@ struct BatchOf<'a> {
     table: &'a TableName,
     partition: &'a PartitionKey,
     events: &'a [Event],
+    consistency: Consistency,
 }
 
 impl CassandraStore {
@@ -50,6 +52,7 @@ impl CassandraStore {
                 table: &append.table,
                 partition: &append.partition,
                 events,
+                consistency: self.levels.append(append.consistency),
             })
         });
         let writes: Vec<_> = batches
@@ -101,7 +104,11 @@ impl CassandraStore {
         if self.clock.elapsed() > last_start {
             return Err(StoreError::Overloaded);
         }
-        match self.cluster.write_batch(insert, rows.len(), rows, at).await {
+        match self
+            .cluster
+            .write_batch(insert, batch.consistency, rows.len(), rows, at)
+            .await
+        {
             Ok(()) => Ok(()),
             Err(failed) if failed.nothing => Err(self.explain(purpose, batch.table, failed.error).await),
             Err(failed) => Err(failed.into_error(purpose)),

@@ -14,6 +14,7 @@ use scylla::response::query_result::{QueryResult, QueryRowsResult};
 use scylla::response::{PagingState, PagingStateResponse};
 use scylla::serialize::batch::BatchValues;
 use scylla::serialize::row::SerializeRow;
+use scylla::statement::Consistency;
 use scylla::statement::batch::{Batch, BatchType};
 use scylla::statement::prepared::PreparedStatement;
 use scylla::statement::unprepared::Statement;
@@ -162,6 +163,7 @@ impl Cluster {
     pub(super) async fn write_batch(
         &self,
         statement: &PreparedStatement,
+        consistency: Consistency,
         rows: usize,
         values: impl BatchValues + Send,
         at: i64,
@@ -169,6 +171,7 @@ impl Cluster {
         let attempted = Arc::new(Attempted::default());
         let statements = vec![statement.clone().into(); rows];
         let mut batch = Batch::new_with_statements(BatchType::Unlogged, statements);
+        batch.set_consistency(consistency);
         batch.set_timestamp(Some(at));
         batch.set_is_idempotent(Purpose::WriteEvents.is_idempotent());
         batch.set_execution_profile_handle(Some(self.profiles.of(Purpose::WriteEvents)));

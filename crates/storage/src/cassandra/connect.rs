@@ -25,6 +25,7 @@ use uuid::Builder;
 
 use super::CassandraStore;
 use super::cluster::Cluster;
+use super::levels::Levels;
 use super::metrics::{StoreMetrics, register_driver};
 use super::names::{CqlName, CqlTable, KeyspaceName};
 use super::policy::Profiles;
@@ -72,6 +73,7 @@ pub async fn open(
             store_metrics.clone(),
             settings.request_timeout,
         ),
+        levels: Levels(settings.consistency),
         keyspace: settings.keyspace.clone(),
         replication,
         records: Records::new(settings.keyspace.clone(), randomness.clone(), store_metrics),

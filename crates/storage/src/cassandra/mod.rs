@@ -7,7 +7,7 @@
 //! ```
 //!
 //! - W1: a write is answered for when the replicas that the consistency asks for have it; a read asks so many that
-//!   one of those is among them.
+//!   one of those is among them, unless its namespace is content with one (`levels`).
 //! - W2: a row is its key; every attempt at a write carries one write time.
 //! - R1: a scan yields whole events in event order (`scan`).
 //! - Names are made of checked parts (`names`), everything else is bound; every statement binds the whole partition
@@ -24,6 +24,7 @@ mod connect;
 mod density;
 mod errors;
 mod events_cql;
+mod levels;
 mod metrics;
 pub mod names;
 mod policy;
@@ -53,6 +54,7 @@ use self::cluster::{Cluster, Prepared, unexpected};
 pub use self::connect::{open, shared_schema};
 use self::density::Density;
 use self::events_cql::EventStatement;
+use self::levels::Levels;
 use self::names::{CqlTable, KeyspaceName};
 use self::policy::Purpose;
 use self::record_place::{Place, event_bucket};
@@ -67,6 +69,7 @@ use crate::records::{CasOutcome, RecordKey, RecordPrefix, RecordStore, Versioned
 /// The store on a cluster.
 pub struct CassandraStore {
     cluster: Cluster,
+    levels: Levels,
     keyspace: KeyspaceName,
     replication: Replication,
     records: Records,

@@ -2,8 +2,8 @@
 //!
 //! | purpose | consistency | sent again | to one more node after the delay |
 //! |---|---|---|---|
-//! | read of events | the store's | once, elsewhere | yes: reading twice is reading |
-//! | write of events | the store's | once, elsewhere | yes: one key and one write time is one row (W2) |
+//! | read of events | the request's (`levels`) | once, elsewhere | yes: reading twice is reading |
+//! | write of events | the part's (`levels`) | once, elsewhere | yes: one key and one write time is one row (W2) |
 //! | compare-and-set | of a ballot, then the store's | never here: `records` settles it | no: it would contend with itself |
 //! | read of a record | serial | once, elsewhere | yes |
 //! | walk over partitions | the store's | once, elsewhere | no: it is long anyway |
@@ -11,7 +11,7 @@
 //!
 //! - A node that hangs costs the delay, not the timeout, wherever a statement is safe to repeat; one that may not be
 //!   repeated has half of the timeout, so that it can be settled on another node in the other half.
-//! - The consistency of a statement is never lowered.
+//! - The consistency of a statement is never lowered to have it done.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -149,6 +149,18 @@ impl CassandraStore {
         Ok(page.finish(false))
     }
 
+    /// A statement at the consistency that a request asks for.
+    async fn scanning(
+        &self,
+        table: &EventTable,
+        statement: EventStatement,
+        request: &ScanRequest,
+    ) -> Result<PreparedStatement, ExecutionError> {
+        let mut statement = self.event_statement(table, statement).await?.clone();
+        statement.set_consistency(self.levels.scan(request.consistency));
+        Ok(statement)
+    }
+
     /// The first rows of a stretch.
     async fn fetch(
         &self,
@@ -162,7 +174,7 @@ impl CassandraStore {
             Direction::Ascending => EventStatement::Oldest,
             Direction::Descending => EventStatement::Newest,
         };
-        let statement = self.event_statement(table, statement).await?;
+        let statement = self.scanning(table, statement, request).await?;
         let values = (
             request.partition.time_series_id.as_str(),
             request.partition.time_bucket,
@@ -176,7 +188,7 @@ impl CassandraStore {
         loop {
             let page = self
                 .cluster
-                .page(Purpose::ReadEvents, statement, values, rows_max, from)
+                .page(Purpose::ReadEvents, &statement, values, rows_max, from)
                 .await?;
             match page.next {
                 // A page may be empty and still not be the last.
@@ -194,7 +206,7 @@ impl CassandraStore {
         bucket: i32,
         key: &EventKey,
     ) -> Result<Vec<Rows>, ExecutionError> {
-        let statement: &PreparedStatement = self.event_statement(table, EventStatement::Event).await?;
+        let statement = self.scanning(table, EventStatement::Event, request).await?;
         let values = (
             request.partition.time_series_id.as_str(),
             request.partition.time_bucket,
@@ -207,7 +219,7 @@ impl CassandraStore {
         while let Some(state) = from {
             let page = self
                 .cluster
-                .page(Purpose::ReadEvents, statement, values, EVENT_ROWS, state)
+                .page(Purpose::ReadEvents, &statement, values, EVENT_ROWS, state)
                 .await?;
             from = page.next.clone();
             pages.push(page);

@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
-use anabranch_model::{Event, EventId, EventItem, EventKey, EventTime, ItemKey, NamespaceName, SliceName};
+use anabranch_model::{
+    Consistency, Event, EventId, EventItem, EventKey, EventTime, ItemKey, NamespaceName, SliceName,
+};
 use bytes::Bytes;
 
 use super::*;
@@ -47,6 +49,7 @@ async fn append(store: &EmbeddedStore, partition: &PartitionKey, events: Vec<Eve
         table: table(),
         partition: partition.clone(),
         events,
+        consistency: Consistency::default(),
     };
     store.append(vec![part]).await.unwrap();
 }
@@ -59,6 +62,7 @@ async fn scan_all(store: &EmbeddedStore, partition: &PartitionKey) -> Vec<Event>
         direction: Direction::Ascending,
         events_max: usize::MAX,
         bytes_max: usize::MAX,
+        consistency: Consistency::default(),
     };
     store.scan(&request).await.unwrap().events
 }

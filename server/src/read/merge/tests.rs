@@ -1,7 +1,9 @@
 use std::sync::Arc;
 
 use anabranch_model::layout::slice_at;
-use anabranch_model::{EventId, EventItem, EventTime, ItemKey, NamespaceName, PartitionKey, TimeInterval};
+use anabranch_model::{
+    Consistency, EventId, EventItem, EventTime, ItemKey, NamespaceName, PartitionKey, TimeInterval,
+};
 use anabranch_runtime::telemetry::Metrics;
 use anabranch_storage::memory::MemoryStore;
 use anabranch_storage::{EventBounds, EventStore, PartitionAppend, ScanRequest, TableKind, TableName};
@@ -57,6 +59,7 @@ async fn merged(
             table: table.clone(),
             partition: partition.clone(),
             events,
+            consistency: Consistency::default(),
         };
         store.append(vec![part]).await.unwrap();
         open.push(PartitionStream::new(ScanRequest {
@@ -66,6 +69,7 @@ async fn merged(
             direction,
             events_max: 0,
             bytes_max: 0,
+            consistency: Consistency::default(),
         }));
     }
     let metrics = Arc::new(ReadMetrics::register(&Metrics::default()));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_model::layout::slice_at;
-use anabranch_model::{Direction, PartitionSettings, TimeInterval, TimeSlice};
+use anabranch_model::{Consistency, Direction, PartitionSettings, TimeInterval, TimeSlice};
 use anabranch_runtime::telemetry::Metrics;
 use anabranch_runtime::{Clock, SystemClock};
 use anabranch_storage::{EventBounds, PartitionAppend, ScanRequest, TableKind, TableName};
@@ -41,6 +41,7 @@ async fn a_page_costs_little_over_the_scan_under_it() {
             table: table.clone(),
             partition: partition.clone(),
             events,
+            consistency: Consistency::default(),
         };
         store.events.append(vec![part]).await.unwrap();
     }
@@ -60,6 +61,7 @@ async fn a_page_costs_little_over_the_scan_under_it() {
         direction: Direction::Descending,
         events_max: 1_001,
         bytes_max: 4 << 20,
+        consistency: Consistency::default(),
     };
     for _ in 0..3 {
         let rounds = 300;

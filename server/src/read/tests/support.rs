@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use anabranch_model::layout::slice_at;
 use anabranch_model::{
-    Direction, Event, EventId, EventItem, EventKey, EventRecord, EventTime, ItemKey, NamespaceName,
-    NamespaceSettings, PartitionKey, PartitionSettings, SliceName, TimeInterval, TimeSeriesId, TimeSlice,
+    Consistency, Direction, Event, EventId, EventItem, EventKey, EventRecord, EventTime, ItemKey,
+    NamespaceName, NamespaceSettings, PartitionKey, PartitionSettings, SliceName, TimeInterval, TimeSeriesId,
+    TimeSlice,
 };
 use anabranch_runtime::telemetry::Metrics;
 use anabranch_runtime::{Clock, ManualClock};
@@ -308,6 +309,7 @@ impl World {
                     table,
                     partition,
                     events: Vec::new(),
+                    consistency: Consistency::default(),
                 })
                 .events
                 .push(record.event);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anabranch_model::namespace::Rollout;
 use anabranch_model::query::AggregationKind;
-use anabranch_model::{Direction, TimeInterval};
+use anabranch_model::{Consistency, Direction, NamespaceSettings, TimeInterval};
 use anabranch_split::{Basis, SplitReason, SplitState};
 use anabranch_storage::{EventStore, TableKind};
 
@@ -12,7 +12,8 @@ use super::support::{Cut, Split, seconds_of, time, whole};
 use crate::context::{PartialReason, ResponseContext, ServedFrom};
 use crate::read::request::{AggregateRequest, AggregatedValue, Latency, Paging};
 use crate::split::{FilterAnswer, OriginalReason};
-use crate::testing::seconds;
+use crate::testing::{event, seconds};
+use crate::write::WriteRequest;
 
 const DIRECTIONS: [Direction; 2] = [Direction::Ascending, Direction::Descending];
 
@@ -68,6 +69,42 @@ async fn a_split_partition_is_read_from_its_targets_and_says_so() {
         (none.context.served_from, none.context.split_filter),
         (None, None)
     );
+}
+
+#[tokio::test]
+async fn originals_are_asked_as_the_namespace_says_and_targets_as_the_store_does() {
+    for (rollout, original) in [(Rollout::Serve, "LOCAL_ONE"), (Rollout::Compare, "LOCAL_QUORUM")] {
+        let world = Split::start(rollout, 1).await;
+        let content = |settings: &NamespaceSettings| {
+            Ok(NamespaceSettings {
+                write_consistency: Consistency::EachQuorum,
+                read_consistency: Consistency::LocalOne,
+                ..settings.clone()
+            })
+        };
+        world.0.core.keeper.update(&world.0.ns(), content).await.unwrap();
+        world.write(&seconds_of("a", 100)).await;
+        let partition = world.partition("a").await;
+        let prefix = Cut {
+            events: 30,
+            boundary: time(70_000_000),
+            extended_from: None,
+        };
+        assert!(world.split(&partition, prefix).await);
+        world.0.faults.take_asked();
+        let page = world.page(&world.request("a", Direction::Ascending, 0)).await;
+        assert_eq!(page.records.len(), 100);
+        world.0.settle().await;
+        let expected = [("scan a target", "LOCAL_QUORUM"), ("scan an original", original)];
+        assert_eq!(world.0.faults.take_asked(), expected.into(), "{rollout:?}");
+        let request = WriteRequest {
+            namespace: world.0.ns(),
+            events: vec![event("b", world.0.now(), "e", "value")],
+            deadline: None,
+        };
+        world.0.core.writer.write_sync(request).await.unwrap();
+        assert_eq!(world.0.faults.take_asked(), [("append", "EACH_QUORUM")].into());
+    }
 }
 
 #[tokio::test]

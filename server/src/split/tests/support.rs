@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use anabranch_model::namespace::{Rollout, WidePartition};
 use anabranch_model::{
-    Direction, Event, EventRecord, EventTime, NamespaceSettings, PartitionKey, TimeInterval, TimeSeriesId,
-    TimeSlice,
+    Consistency, Direction, Event, EventRecord, EventTime, NamespaceSettings, PartitionKey, TimeInterval,
+    TimeSeriesId, TimeSlice,
 };
 use anabranch_split::{
     Basis, Checksum, Serving, SplitReason, SplitRecord, SplitState, Step, Target, target_bucket,
@@ -94,6 +94,7 @@ impl Split {
             table: table.clone(),
             partition,
             events,
+            consistency: Consistency::default(),
         };
         let store = &self.0.faults.store;
         store
@@ -219,6 +220,7 @@ impl Split {
             direction: Direction::Ascending,
             events_max: usize::MAX,
             bytes_max: usize::MAX,
+            consistency: Consistency::default(),
         };
         let events = store.scan(&scan).await.unwrap().events;
         let mut targets = Vec::new();
@@ -240,6 +242,7 @@ impl Split {
                 table: wide.clone(),
                 partition: target.partition(partition),
                 events: events.to_vec(),
+                consistency: Consistency::default(),
             };
             store.append(vec![append]).await.unwrap();
             targets.push(target);
@@ -257,6 +260,7 @@ impl Split {
             table,
             partition: target,
             events,
+            consistency: Consistency::default(),
         };
         store.append(vec![append]).await.unwrap();
     }
@@ -270,6 +274,7 @@ impl Split {
             direction: Direction::Ascending,
             events_max: usize::MAX,
             bytes_max: usize::MAX,
+            consistency: Consistency::default(),
         };
         self.0.faults.store.scan(&scan).await.unwrap().events
     }
