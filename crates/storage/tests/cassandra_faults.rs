@@ -12,15 +12,16 @@
 )]
 
 mod cluster;
+#[path = "cluster/proxy.rs"]
+mod proxy;
 
-use std::collections::{BTreeSet, HashMap};
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_model::{
-    Direction, Event, EventId, EventItem, EventKey, EventTime, ItemKey, NamespaceName, PartitionKey,
-    SliceName, TimeInterval, TimeSeriesId,
+    Consistency, Direction, Event, EventId, EventItem, EventKey, EventTime, ItemKey, NamespaceName,
+    PartitionKey, SliceName, TimeInterval, TimeSeriesId,
 };
 use anabranch_runtime::{Clock, SystemClock};
 use anabranch_storage::cassandra::CassandraStore;
@@ -31,10 +32,10 @@ use anabranch_storage::{
 };
 use bytes::Bytes;
 use cluster::{Keyspace, contact_points};
+use proxy::faults::{Fault, faults};
 use scylla::errors::DbError;
 use scylla_proxy::{
-    Condition, Node, Proxy, ProxyError, Reaction, RequestOpcode, RequestReaction, RequestRule,
-    ResponseOpcode, ResponseReaction, ResponseRule, RunningProxy, ShardAwareness,
+    Condition, Reaction, RequestOpcode, RequestReaction, RequestRule, RunningProxy,
     example_db_errors as errors,
 };
 
@@ -74,6 +75,7 @@ async fn append(store: &CassandraStore, id: &str, events: Vec<Event>) -> Result<
         table: table(),
         partition: partition(id),
         events,
+        consistency: Consistency::default(),
     };
     let appended = store.append(vec![part]).await;
     appended.map_err(|mut failure| failure.failed.remove(0).1)
@@ -87,6 +89,7 @@ async fn scan(store: &CassandraStore, id: &str, direction: Direction) -> Result<
         direction,
         events_max: 100,
         bytes_max: 1 << 20,
+        consistency: Consistency::default(),
     };
     store.scan(&request).await.map(|page| page.events)
 }
@@ -203,49 +206,6 @@ impl Call {
     }
 }
 
-/// What goes wrong with one statement.
-#[derive(Clone, Debug)]
-enum Fault {
-    /// The node answers so, and does nothing.
-    Answer(DbError),
-    /// It never reaches the node.
-    Hang,
-    /// It is applied, and the reply never comes.
-    LostReply,
-    /// The connection breaks instead.
-    Disconnect,
-    /// The reply comes late, and in time.
-    Delay,
-}
-
-fn faults() -> Vec<Fault> {
-    let answers = [
-        errors::syntax_error(),
-        errors::invalid(),
-        errors::already_exists(),
-        errors::function_failure(),
-        errors::authentication_error(),
-        errors::unauthorized(),
-        errors::config_error(),
-        errors::unavailable(),
-        errors::overloaded(),
-        errors::is_bootstrapping(),
-        errors::truncate_error(),
-        errors::read_timeout(),
-        errors::write_timeout(),
-        errors::read_failure(),
-        errors::write_failure(),
-        errors::unprepared(),
-        errors::server_error(),
-        errors::protocol_error(),
-        // CAS_WRITE_UNKNOWN, CDC_WRITE_FAILURE.
-        errors::other(0x1700),
-        errors::other(0x1600),
-    ];
-    let others = [Fault::Hang, Fault::LostReply, Fault::Disconnect, Fault::Delay];
-    answers.into_iter().map(Fault::Answer).chain(others).collect()
-}
-
 /// `None`: it works all the same.
 fn expected(call: Call, fault: &Fault) -> Vec<Option<ErrorKind>> {
     use DbError::{
@@ -274,70 +234,16 @@ fn expected(call: Call, fault: &Fault) -> Vec<Option<ErrorKind>> {
     }
 }
 
-/// Statements of the store, not those by which the driver watches the cluster.
-fn of_ours(opcodes: [RequestOpcode; 2]) -> Condition {
-    let [one, other] = opcodes.map(Condition::RequestOpcode);
-    one.or(other)
-        .and(Condition::not(Condition::ConnectionRegisteredAnyEvent))
-}
-
-fn executed() -> Condition {
-    of_ours([RequestOpcode::Execute, RequestOpcode::Batch])
-}
-
-impl Fault {
-    fn inject(&self, proxy: &mut RunningProxy, times: usize) {
-        let node = &mut proxy.running_nodes[0];
-        let limited = Condition::TrueForLimitedTimes(times);
-        let request = |reaction| vec![RequestRule(executed().and(limited.clone()), reaction)];
-        match self {
-            Self::Answer(error) => {
-                node.change_request_rules(Some(request(RequestReaction::forge_with_error(error.clone()))));
-            }
-            Self::Hang => node.change_request_rules(Some(request(RequestReaction::drop_frame()))),
-            Self::Disconnect => node.change_request_rules(Some(request(RequestReaction::drop_connection()))),
-            Self::Delay => {
-                let late = RequestReaction::delay(Duration::from_millis(50));
-                node.change_request_rules(Some(request(late)));
-            }
-            Self::LostReply => {
-                let reply = Condition::ResponseOpcode(ResponseOpcode::Result)
-                    .and(Condition::not(Condition::ConnectionRegisteredAnyEvent))
-                    .and(limited);
-                node.change_response_rules(Some(vec![ResponseRule(reply, ResponseReaction::drop_frame())]));
-            }
-        }
-    }
-}
-
-/// A free port beside a node.
-fn beside(node: SocketAddr) -> SocketAddr {
-    let listener = std::net::TcpListener::bind((node.ip(), 0)).unwrap();
-    listener.local_addr().unwrap()
-}
-
 /// A proxy before each node, and settings that lead through them.
 async fn behind_proxies(keyspace: &Keyspace) -> (RunningProxy, CassandraSettings) {
-    let nodes: Vec<SocketAddr> = keyspace
-        .points
-        .iter()
-        .map(|point| point.parse().unwrap())
-        .collect();
-    let proxied: HashMap<SocketAddr, SocketAddr> = nodes.iter().map(|node| (*node, beside(*node))).collect();
-    let proxies = nodes
-        .iter()
-        .map(|node| Node::new(*node, proxied[node], ShardAwareness::Unaware, None, None));
-    let proxy = Proxy::new(proxies).run().await.unwrap();
+    let (proxies, map) = proxy::before(&keyspace.points).await;
     let settings = CassandraSettings {
-        contact_points: nodes.iter().map(|node| proxied[node].to_string()).collect(),
-        address_map: proxied
-            .into_iter()
-            .map(|(node, proxy)| (node.ip(), proxy))
-            .collect(),
+        contact_points: map.values().map(ToString::to_string).collect(),
+        address_map: map.iter().map(|(node, proxy)| (node.ip(), *proxy)).collect(),
         request_timeout: Duration::from_secs(2),
         ..keyspace.settings()
     };
-    (proxy, settings)
+    (proxies, settings)
 }
 
 /// One test at a time: changes of the schema beside them make statements wait, and what waits here times out.
@@ -351,14 +257,6 @@ fn one_node(test: &str) -> Option<Vec<String>> {
         return None;
     }
     Some(points)
-}
-
-/// Ends a proxy. That connections of it ended before, and how, is what the tests were for.
-async fn finish(proxy: RunningProxy) {
-    match proxy.finish().await {
-        Ok(()) | Err(ProxyError::Worker(_)) => {}
-        Err(error) => panic!("the proxy broke: {error}"),
-    }
 }
 
 async fn until_it_works(store: &CassandraStore) {
@@ -379,7 +277,7 @@ async fn each_fault_of_each_call_has_its_outcome() {
     };
     let _turn = TURN.lock().await;
     let keyspace = Keyspace::new(&points);
-    let (mut proxy, settings) = behind_proxies(&keyspace).await;
+    let (mut proxies, settings) = behind_proxies(&keyspace).await;
     let directly = keyspace.open().await;
     directly.create_table(&table()).await.unwrap();
     let store = cluster::open(&settings).await.unwrap();
@@ -397,9 +295,9 @@ async fn each_fault_of_each_call_has_its_outcome() {
             n += 1;
             cells += 1;
             call.prepare(&directly, n).await;
-            fault.inject(&mut proxy, 1);
+            fault.inject(&mut proxies, 1);
             let outcome = call.make(&store, n).await.map_err(|error| error.kind()).err();
-            proxy.turn_off_rules();
+            proxies.turn_off_rules();
             until_it_works(&store).await;
             let done = call.done(&directly, n).await;
             if !expected(call, &fault).contains(&outcome) {
@@ -426,8 +324,165 @@ async fn each_fault_of_each_call_has_its_outcome() {
     assert!(wrong.is_empty(), "{wrong:#?}");
     println!("{cells} cells");
     drop(store);
-    finish(proxy).await;
+    proxy::finish(proxies).await;
     keyspace.remove().await;
+}
+
+/// A change of the schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    /// The first table of a namespace, and its keyspace.
+    MakeKeyspace,
+    /// A table of targets, beside others.
+    MakeTable,
+    DropTable,
+}
+
+impl Change {
+    fn table(self, n: u32) -> TableName {
+        let namespace = match self {
+            Self::MakeKeyspace => format!("made{n}"),
+            Self::MakeTable | Self::DropTable => "ns".to_owned(),
+        };
+        TableName {
+            namespace: NamespaceName::new(namespace).unwrap(),
+            kind: TableKind::Wide,
+            slice: SliceName::new(format!("{:08}", 10_000_000 + n)).unwrap(),
+        }
+    }
+
+    async fn prepare(self, store: &CassandraStore, n: u32) {
+        if self == Self::DropTable {
+            store.create_table(&self.table(n)).await.unwrap();
+        }
+    }
+
+    async fn make(self, store: &CassandraStore, n: u32) -> Result<(), StoreError> {
+        match self {
+            Self::MakeKeyspace | Self::MakeTable => store.create_table(&self.table(n)).await,
+            Self::DropTable => store.drop_table(&self.table(n)).await,
+        }
+    }
+
+    /// Why nothing can be appended to the table, for who asks past the proxies; `None`: it is there.
+    async fn missing(self, store: &CassandraStore, n: u32) -> Option<ErrorKind> {
+        let part = PartitionAppend {
+            table: self.table(n),
+            partition: PartitionKey {
+                slice: self.table(n).slice,
+                ..partition("a")
+            },
+            events: vec![event(1)],
+            consistency: Consistency::default(),
+        };
+        let failure = store.append(vec![part]).await.err()?;
+        Some(failure.failed[0].1.kind())
+    }
+
+    /// What is said of the table once it is done.
+    fn done(self) -> Option<ErrorKind> {
+        (self == Self::DropTable).then_some(ErrorKind::NotFound)
+    }
+}
+
+/// Statements of a change of the schema, each by itself.
+fn of_changes() -> [(&'static str, Condition); 3] {
+    let query = || proxy::of_ours([RequestOpcode::Query, RequestOpcode::Prepare]);
+    let has = |text: &str| Condition::BodyContainsCaseSensitive(text.as_bytes().into());
+    [
+        ("the change", query().and(has("CREATE ").or(has("DROP ")))),
+        ("whether nodes agree", query().and(has("schema_version"))),
+        ("what is known, and the id", proxy::executed()),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_fault_of_a_change_of_the_schema_leaves_what_can_be_done_again() {
+    let Some(points) = one_node("faults of changes of the schema") else {
+        return;
+    };
+    let all = std::env::var("ANABRANCH_MATRIX").is_ok_and(|which| which == "all");
+    let _turn = TURN.lock().await;
+    let keyspace = Keyspace::new(&points);
+    let (mut proxies, settings) = behind_proxies(&keyspace).await;
+    let directly = keyspace.open().await;
+    directly.create_table(&table()).await.unwrap();
+    let store = cluster::open(&settings).await.unwrap();
+    let (mut n, mut cells, mut ran, mut wrong) = (0, 0, 0, Vec::new());
+    for change in [Change::MakeKeyspace, Change::MakeTable, Change::DropTable] {
+        n += 1;
+        change.prepare(&directly, n).await;
+        change.make(&store, n).await.unwrap();
+        for (what, statements) in of_changes() {
+            n += 1;
+            change.prepare(&directly, n).await;
+            let sent = heard(&mut proxies, &statements, change.make(&store, n)).await;
+            for before in 0..sent.min(if what == "the change" { 2 } else { 4 }) {
+                for fault in faults() {
+                    // A change that nobody answers for is waited for as long as every node may take.
+                    let slow = matches!(fault, Fault::Hang | Fault::LostReply);
+                    cells += 1;
+                    if !all
+                        && (if slow {
+                            what != "the change" || before > 0
+                        } else {
+                            cells % 3 > 0
+                        })
+                    {
+                        continue;
+                    }
+                    (n, ran) = (n + 1, ran + 1);
+                    change.prepare(&directly, n).await;
+                    fault.of_statements(&mut proxies, &statements, before, 1);
+                    let made = change.make(&store, n).await;
+                    proxies.turn_off_rules();
+                    until_it_works(&store).await;
+                    if made.is_ok() && change.missing(&directly, n).await != change.done() {
+                        wrong.push(format!(
+                            "{change:?}, {what} {before}, {fault:?}: it is not, and was said to be"
+                        ));
+                    }
+                    if let (Fault::Delay, Err(error)) = (&fault, &made) {
+                        wrong.push(format!("{change:?}, {what} {before}, late: {error:?}"));
+                    }
+                    // Whatever became of it: again, and it is done.
+                    if let Err(error) = change.make(&store, n).await {
+                        wrong.push(format!("{change:?}, {what} {before}, {fault:?}: again {error:?}"));
+                    }
+                    let stands = change.missing(&directly, n).await;
+                    assert_eq!(
+                        stands,
+                        change.done(),
+                        "{change:?}, {what} {before}, {fault:?}: {made:?}"
+                    );
+                }
+            }
+        }
+    }
+    println!("{ran} of {cells} cells");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    drop(store);
+    proxy::finish(proxies).await;
+    keyspace.remove().await;
+}
+
+/// How many of these statements a call sends.
+async fn heard(
+    proxies: &mut RunningProxy,
+    statements: &Condition,
+    call: impl Future<Output = Result<(), StoreError>>,
+) -> usize {
+    #[expect(clippy::disallowed_methods, reason = "the proxy takes no other channel")]
+    let (heard, mut frames) = tokio::sync::mpsc::unbounded_channel();
+    let reaction = RequestReaction::noop().with_feedback_when_performed(heard);
+    proxies.running_nodes[0].change_request_rules(Some(vec![RequestRule(statements.clone(), reaction)]));
+    call.await.unwrap();
+    proxies.turn_off_rules();
+    let mut sent = 0;
+    while frames.try_recv().is_ok() {
+        sent += 1;
+    }
+    sent
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -437,7 +492,7 @@ async fn a_change_of_a_record_that_nobody_answers_for_is_unknown() {
     };
     let _turn = TURN.lock().await;
     let keyspace = Keyspace::new(&points);
-    let (mut proxy, settings) = behind_proxies(&keyspace).await;
+    let (mut proxies, settings) = behind_proxies(&keyspace).await;
     let store = cluster::open(&settings).await.unwrap();
     change(&store, &record(1), 0).await.unwrap();
     change(&store, &record(1), 1).await.unwrap();
@@ -448,14 +503,14 @@ async fn a_change_of_a_record_that_nobody_answers_for_is_unknown() {
         Fault::LostReply,
     ] {
         let before = store.get(&record(1)).await.unwrap().unwrap().version;
-        fault.inject(&mut proxy, usize::MAX);
+        fault.inject(&mut proxies, usize::MAX);
         let value = Some(Bytes::from_static(b"x"));
         let unknown = store
             .compare_and_set(&record(1), before, value)
             .await
             .unwrap_err();
         assert_eq!(unknown.kind(), ErrorKind::Unknown, "{fault:?}");
-        proxy.turn_off_rules();
+        proxies.turn_off_rules();
         let after = store.get(&record(1)).await.unwrap().unwrap().version;
         // A reply that was lost is one of a change that was made, once.
         assert!(
@@ -469,7 +524,7 @@ async fn a_change_of_a_record_that_nobody_answers_for_is_unknown() {
         );
     }
     drop(store);
-    finish(proxy).await;
+    proxy::finish(proxies).await;
     keyspace.remove().await;
 }
 
@@ -480,11 +535,11 @@ async fn texts_on_the_wire_are_those_of_the_list() {
     };
     let _turn = TURN.lock().await;
     let keyspace = Keyspace::new(&points);
-    let (mut proxy, settings) = behind_proxies(&keyspace).await;
+    let (mut proxies, settings) = behind_proxies(&keyspace).await;
     #[expect(clippy::disallowed_methods, reason = "the proxy takes no other channel")]
     let (heard, mut frames) = tokio::sync::mpsc::unbounded_channel();
-    let texts = of_ours([RequestOpcode::Prepare, RequestOpcode::Query]);
-    proxy.running_nodes[0].change_request_rules(Some(vec![RequestRule(
+    let texts = proxy::of_ours([RequestOpcode::Prepare, RequestOpcode::Query]);
+    proxies.running_nodes[0].change_request_rules(Some(vec![RequestRule(
         texts,
         RequestReaction::noop().with_feedback_when_performed(heard),
     )]));
@@ -505,6 +560,7 @@ async fn texts_on_the_wire_are_those_of_the_list() {
                 table: name.clone(),
                 partition: partition(text),
                 events: vec![one.clone()],
+                consistency: Consistency::default(),
             };
             store.append(vec![part]).await.unwrap();
             for direction in [Direction::Ascending, Direction::Descending] {
@@ -515,6 +571,7 @@ async fn texts_on_the_wire_are_those_of_the_list() {
                     direction,
                     events_max: 10,
                     bytes_max: 1,
+                    consistency: Consistency::default(),
                 };
                 assert_eq!(store.scan(&request).await.unwrap().events, [one.clone()]);
             }
@@ -538,11 +595,11 @@ async fn texts_on_the_wire_are_those_of_the_list() {
         store.drop_table(&name).await.unwrap();
     }
     drop(store);
-    finish(proxy).await;
+    proxy::finish(proxies).await;
     let listed: BTreeSet<&str> = include_str!("../src/cassandra/statements.cql").lines().collect();
     let mut seen = BTreeSet::new();
     while let Some((frame, _)) = frames.recv().await {
-        let text = text_of(&frame.body);
+        let text = proxy::text_of(&frame);
         // The driver's own, by which it sees whether nodes agree.
         if !text.contains(" FROM system.") {
             seen.insert(general(&text, &keyspace.name.to_string()));
@@ -555,13 +612,6 @@ async fn texts_on_the_wire_are_those_of_the_list() {
     assert!(unknown.is_empty(), "{unknown:#?}");
     assert!(seen.len() > 20, "{seen:#?}");
     keyspace.remove().await;
-}
-
-/// The text at the start of a PREPARE or QUERY.
-fn text_of(body: &[u8]) -> String {
-    let (length, rest) = body.split_first_chunk::<4>().unwrap();
-    let length = usize::try_from(u32::from_be_bytes(*length)).unwrap();
-    String::from_utf8(rest[..length].to_vec()).unwrap()
 }
 
 /// A text with names, ids and copies taken out, as the list has it.
@@ -594,7 +644,7 @@ async fn a_node_that_hangs_stops_nothing() {
         return;
     }
     let keyspace = Keyspace::new(&points);
-    let (mut proxy, settings) = behind_proxies(&keyspace).await;
+    let (mut proxies, settings) = behind_proxies(&keyspace).await;
     let settings = CassandraSettings {
         replication_factor: 3,
         request_timeout: Duration::from_secs(5),
@@ -608,8 +658,8 @@ async fn a_node_that_hangs_stops_nothing() {
     change(&store, &record(1), 0).await.unwrap();
     change(&store, &record(1), 1).await.unwrap();
     for hung in 0..points.len() {
-        let rule = RequestRule(executed(), RequestReaction::drop_frame());
-        proxy.running_nodes[hung].change_request_rules(Some(vec![rule]));
+        let rule = RequestRule(proxy::executed(), RequestReaction::drop_frame());
+        proxies.running_nodes[hung].change_request_rules(Some(vec![rule]));
         for n in 0..30u32 {
             let id = format!("{hung}-{n}");
             append(&store, &id, vec![event(1)]).await.unwrap();
@@ -620,9 +670,9 @@ async fn a_node_that_hangs_stops_nothing() {
                 change(&store, &record(n), 1).await.unwrap();
             }
         }
-        proxy.turn_off_rules();
+        proxies.turn_off_rules();
     }
     drop(store);
-    finish(proxy).await;
+    proxy::finish(proxies).await;
     keyspace.remove().await;
 }
