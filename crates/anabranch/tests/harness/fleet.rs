@@ -1,8 +1,10 @@
 //! A fleet under test: the binary in each of its roles, on the Cassandra and the Kafka that `ANABRANCH_TEST_CASSANDRA` and
 //! `ANABRANCH_TEST_KAFKA` name (`dev/cluster up`), in keyspaces and topics of its own.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -28,18 +30,33 @@ pub(crate) struct Workers {
 }
 
 impl Fleet {
+    /// The nodes of Cassandra; without servers named the test has to end, and this says so.
+    pub(crate) fn points(test: &str) -> Option<Vec<String>> {
+        let (cassandra, _) = servers(test)?;
+        Some(cassandra.split(',').map(str::to_owned).collect())
+    }
+
     /// A fleet that nobody has started yet; without servers named the test has to end, and this says so.
     pub(crate) fn new(test: &str, folder: &Path) -> Option<Self> {
-        let [cassandra, kafka] = ["ANABRANCH_TEST_CASSANDRA", "ANABRANCH_TEST_KAFKA"]
-            .map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
-        let (Some(cassandra), Some(kafka)) = (cassandra, kafka) else {
-            // Past the capture of its output.
-            let _ = writeln!(
-                std::io::stderr(),
-                "!!! NOT RUN: {test}: ANABRANCH_TEST_CASSANDRA and ANABRANCH_TEST_KAFKA name no servers; try `export $(dev/cluster up)`"
-            );
-            return None;
-        };
+        Self::behind(test, folder, &HashMap::new())
+    }
+
+    /// The same, which reaches these nodes of Cassandra by other addresses than they say.
+    pub(crate) fn behind(test: &str, folder: &Path, map: &HashMap<SocketAddr, SocketAddr>) -> Option<Self> {
+        let (cassandra, kafka) = servers(test)?;
+        let reached: Vec<String> = cassandra
+            .split(',')
+            .map(|point| match point.parse().ok().and_then(|node| map.get(&node)) {
+                Some(by) => by.to_string(),
+                None => point.to_owned(),
+            })
+            .collect();
+        let reached = reached.join(",");
+        let pairs: Vec<String> = map
+            .iter()
+            .map(|(node, by)| format!("{}={by}", node.ip()))
+            .collect();
+        let pairs = pairs.join(",");
         let run = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .unwrap()
@@ -50,7 +67,7 @@ impl Fleet {
             &config,
             format!(
                 "[server]\ndefault_deadline = \"10s\"\ndeadline_max = \"10s\"\n[store]\nkind = \"cassandra\"\n[store.cassandra]\n\
-                 contact_points = \"{cassandra}\"\nkeyspace = \"t{run}\"\nreplication_factor = {copies}\n\
+                 contact_points = \"{reached}\"\naddress_map = \"{pairs}\"\nkeyspace = \"t{run}\"\nreplication_factor = {copies}\n\
                  [bus]\nkind = \"kafka\"\n[bus.kafka]\nbootstrap_servers = \"{kafka}\"\n\
                  topic = \"test.{run}\"\ndead_letter_topic = \"test.{run}.dead\"\ngroup = \"test.{run}\"\n\
                  create_topics = true\npartitions = 3\n"
@@ -68,6 +85,11 @@ impl Fleet {
             config,
             store,
         })
+    }
+
+    /// The keyspace that namespaces share.
+    pub(crate) fn keyspace(&self) -> String {
+        self.store.keyspace.to_string()
     }
 
     /// The store, past every process.
@@ -98,6 +120,21 @@ impl Fleet {
             splitter: self.start("splitter"),
         }
     }
+}
+
+/// Cassandra and Kafka.
+fn servers(test: &str) -> Option<(String, String)> {
+    let [cassandra, kafka] = ["ANABRANCH_TEST_CASSANDRA", "ANABRANCH_TEST_KAFKA"]
+        .map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+    let both = cassandra.zip(kafka);
+    if both.is_none() {
+        // Past the capture of its output.
+        let _ = writeln!(
+            std::io::stderr(),
+            "!!! NOT RUN: {test}: ANABRANCH_TEST_CASSANDRA and ANABRANCH_TEST_KAFKA name no servers; try `export $(dev/cluster up)`"
+        );
+    }
+    both
 }
 
 impl Workers {

@@ -16,8 +16,12 @@
 #[cfg(feature = "cluster")]
 pub(crate) mod fleet;
 pub(crate) mod history;
+#[cfg(feature = "cluster")]
+pub(crate) mod hostile;
 pub(crate) mod json;
 pub(crate) mod made;
+#[cfg(feature = "cluster")]
+pub(crate) mod pipeline;
 pub(crate) mod raw;
 
 use std::fs::{self, File, OpenOptions};

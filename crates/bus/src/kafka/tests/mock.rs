@@ -6,6 +6,15 @@
 //! | produce | that stay | `publish` fails with the code, and counts it; later ones are confirmed again |
 //! | fetch | all | every detection is delivered; some may come again |
 //! | commit | all | no detection that was not acked is lost, and every later commit goes through |
+//!
+//! | request | reply | outcome |
+//! |---|---|---|
+//! | produce, fetch, commit | late, in time | as if it were not |
+//! | produce | not in time, and applied | `publish` fails; the detection is delivered all the same, once or more |
+//! | fetch | not in time | every detection is delivered when replies come again; some may come again |
+//! | commit | not in time, and applied | what was acked does not come again, what was not does |
+//!
+//! A broken connection is the code `_TRANSPORT`; brokers that are gone have a test of their own.
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::mocking::MockCluster;
@@ -287,4 +296,97 @@ async fn with_too_much_open_nothing_is_read_and_the_group_is_kept() {
     process.receive_until(|_| true, |all| ids(all) == count).await;
     assert_eq!(process.counted("rebalances_total{kind=\"lost\"}"), 0);
     process.stop().await;
+}
+
+/// A reply that is late, in time.
+const LATE: Duration = Duration::from_millis(300);
+/// One that nobody waits for any more.
+const TOO_LATE: Duration = Duration::from_secs(4);
+
+fn replies_after(cluster: &Cluster, wait: Duration) {
+    // Of every broker.
+    cluster.broker_round_trip_time(-1, wait).unwrap();
+}
+
+fn has(all: &[Delivery], id: &str) -> bool {
+    all.iter().any(|delivery| delivery.detection == detection(id, 1))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replies_that_are_late_change_nothing() {
+    let (cluster, settings) = cluster("late");
+    let process = Process::start(&settings).await;
+    replies_after(&cluster, LATE);
+    for id in ["a", "b"] {
+        process.bus.publish(&detection(id, 1)).await.unwrap();
+    }
+    let both = |all: &[Delivery]| has(all, "a") && has(all, "b");
+    process.receive_until(|_| true, both).await;
+    assert_eq!(process.counted("produce_failures_total"), 0);
+    process.stop().await;
+    replies_after(&cluster, Duration::ZERO);
+    let next = Process::start(&settings).await;
+    next.bus.publish(&detection("c", 1)).await.unwrap();
+    let left = next.receive_until(|_| true, |all| has(all, "c")).await;
+    assert!(!has(&left, "a") && !has(&left, "b"), "they were committed");
+    next.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_produce_that_was_applied_and_not_answered_for_is_an_error_and_not_lost() {
+    let (cluster, settings) = cluster("unheard");
+    let settings = KafkaSettings {
+        publish_within: Duration::from_secs(1),
+        ..settings
+    };
+    let process = Process::start(&settings).await;
+    process.bus.publish(&detection("first", 1)).await.unwrap();
+    replies_after(&cluster, TOO_LATE);
+    let published = process.bus.publish(&detection("unheard", 1)).await;
+    let Err(BusError::Kafka(KafkaError::Unconfirmed { code, .. })) = published else {
+        panic!("{published:?}")
+    };
+    assert_eq!(code, Code::MessageTimedOut);
+    replies_after(&cluster, Duration::ZERO);
+    let all = |all: &[Delivery]| has(all, "first") && has(all, "unheard");
+    process.receive_until(|_| true, all).await;
+    process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fetches_that_are_not_answered_in_time_lose_nothing() {
+    let (cluster, settings) = cluster("unfetched");
+    let process = Process::start(&settings).await;
+    for id in ["before", "after"] {
+        process.bus.publish(&detection(id, 1)).await.unwrap();
+        process.receive_until(|_| true, |all| has(all, id)).await;
+        replies_after(&cluster, TOO_LATE);
+        process.clock.sleep(Duration::from_secs(1)).await;
+        replies_after(&cluster, Duration::ZERO);
+    }
+    process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_was_applied_and_not_answered_for_counts() {
+    let (cluster, settings) = cluster("uncommitted");
+    let process = Process::start(&settings).await;
+    for id in ["acked", "open"] {
+        process.bus.publish(&detection(id, 1)).await.unwrap();
+    }
+    let acked = detection("acked", 1);
+    replies_after(&cluster, Duration::from_secs(2));
+    process
+        .receive_until(
+            |delivery| delivery.detection == acked,
+            |all| all.len() > 1 && has(all, "acked"),
+        )
+        .await;
+    process.clock.sleep(Duration::from_millis(600)).await;
+    process.stop().await;
+    replies_after(&cluster, Duration::ZERO);
+    let next = Process::start(&settings).await;
+    let left = next.receive_until(|_| true, |all| has(all, "open")).await;
+    assert!(!has(&left, "acked"), "it was acked before");
+    next.stop().await;
 }

@@ -1,0 +1,456 @@
+//! What becomes of a split when a statement goes wrong: in every state, for whoever comes upon it, each statement that is
+//! sent, each way in which it may fail. On a real Cassandra behind proxies that speak CQL.
+//!
+//! ```text
+//! state ─▶ dry run: which statements ─▶ for each, for each fault: the state again ─▶ fault ─▶ outcome
+//!                                                            └─▶ converges past the proxies: S1, S2, nothing left over, R2
+//! ```
+//!
+//! The outcomes are those of the table in `docs/faults.md`, which is made from the one here.
+//!
+//! `ANABRANCH_MATRIX=all` runs every cell; without it each statement of each state meets three of the faults, in turn.
+#![cfg(feature = "cluster")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and reports on stdout"
+)]
+
+mod harness;
+#[path = "../../storage/tests/cluster/proxy.rs"]
+mod proxy;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+use anabranch_runtime::{Clock, Randomness, SystemClock};
+use anabranch_storage::cassandra::names::KeyspaceName;
+use bytes::Bytes;
+use harness::pipeline::{ACTORS, Actor, Outcome, Pipeline, STATES, State, namespace, store};
+use proxy::faults::{Fault, faults};
+use scylla::client::session_builder::SessionBuilder;
+use scylla_proxy::{Reaction, RequestFrame, RequestOpcode, RequestReaction, RequestRule, RunningProxy};
+
+const LIST: &str = include_str!("../../storage/src/cassandra/statements.cql");
+const DOCS: &str = include_str!("../../../docs/faults.md");
+
+/// What a statement is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Class {
+    ReadRecord,
+    ListRecords,
+    ChangeRecord,
+    NoteSlice,
+    ScanOriginal,
+    ScanTarget,
+    WriteTarget,
+    RemoveTarget,
+}
+
+const CLASSES: [(Class, &str); 8] = [
+    (Class::ReadRecord, "read of a record"),
+    (Class::ListRecords, "list of records"),
+    (Class::ChangeRecord, "change of a record"),
+    (Class::NoteSlice, "note that a slice has splits"),
+    (Class::ScanOriginal, "scan of an original"),
+    (Class::ScanTarget, "scan of a target"),
+    (Class::WriteTarget, "write of a target"),
+    (Class::RemoveTarget, "removal of a target"),
+];
+
+fn class_of(text: &str) -> Class {
+    let of_targets = text.contains(".wide_data_");
+    match text.split(' ').next() {
+        Some("DELETE") => Class::RemoveTarget,
+        Some("UPDATE") => Class::ChangeRecord,
+        Some("INSERT") if text.ends_with("IF NOT EXISTS") => Class::ChangeRecord,
+        Some("INSERT") if of_targets => Class::WriteTarget,
+        Some("INSERT") => Class::NoteSlice,
+        _ if text.starts_with("SELECT version, record, writer") => Class::ReadRecord,
+        _ if text.starts_with("SELECT event_time") && of_targets => Class::ScanTarget,
+        _ if text.starts_with("SELECT event_time") => Class::ScanOriginal,
+        _ => Class::ListRecords,
+    }
+}
+
+/// Faults that come to the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Group {
+    Late,
+    Unprepared,
+    Refused,
+    Error,
+    Unanswered,
+    Broken,
+}
+
+const GROUPS: [(Group, &str); 6] = [
+    (Group::Late, "late"),
+    (Group::Unprepared, "UNPREPARED"),
+    (Group::Refused, "refused"),
+    (Group::Error, "any other error"),
+    (Group::Unanswered, "no answer, applied or not"),
+    (Group::Broken, "connection breaks"),
+];
+
+fn group_of(fault: &Fault) -> Group {
+    use scylla::errors::DbError::{
+        AlreadyExists, AuthenticationError, ConfigError, Invalid, SyntaxError, Unauthorized, Unprepared,
+    };
+    match fault {
+        Fault::Delay => Group::Late,
+        Fault::Answer(Unprepared { .. }) => Group::Unprepared,
+        Fault::Answer(
+            AlreadyExists { .. } | AuthenticationError | ConfigError | Invalid | SyntaxError | Unauthorized,
+        ) => Group::Refused,
+        Fault::Answer(_) => Group::Error,
+        Fault::Hang | Fault::LostReply => Group::Unanswered,
+        Fault::Disconnect => Group::Broken,
+    }
+}
+
+/// What may come of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Expected {
+    /// Nothing is noticed.
+    Done,
+    /// The round ends, or the attempt is recorded as failed; either is tried again by itself.
+    Again,
+    /// One or the other.
+    Either,
+    /// The call is answered with an error.
+    Error,
+    /// The one or the other.
+    DoneOrError,
+    /// The original is read instead.
+    Original,
+    /// It is never sent.
+    Never,
+}
+
+impl Expected {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Done => "passes",
+            Self::Again => "tried again",
+            Self::Either => "passes or tried again",
+            Self::Error => "error",
+            Self::DoneOrError => "passes or error",
+            Self::Original => "original",
+            Self::Never => "–",
+        }
+    }
+
+    fn allows(self, outcome: &Outcome) -> bool {
+        let again = matches!(
+            outcome,
+            Outcome::Ended(_) | Outcome::AttemptFailed | Outcome::Left
+        );
+        let error = matches!(outcome, Outcome::Ended(_));
+        let done = *outcome == Outcome::Done;
+        match self {
+            Self::Done | Self::Original => done,
+            Self::Again => again,
+            Self::Either => done || again,
+            Self::Error => error,
+            Self::DoneOrError => done || error,
+            Self::Never => false,
+        }
+    }
+}
+
+/// Who meets the fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Who {
+    Worker,
+    Reader,
+    Operator,
+}
+
+const WHO: [(Who, &str); 3] = [
+    (Who::Worker, "planner, splitter"),
+    (Who::Reader, "read"),
+    (Who::Operator, "operator's call"),
+];
+
+fn who(actor: Actor) -> Who {
+    match actor {
+        Actor::Planner | Actor::Splitter => Who::Worker,
+        Actor::Read => Who::Reader,
+        Actor::Retry | Actor::Invalidate => Who::Operator,
+    }
+}
+
+/// The documented outcome.
+fn expected(who: Who, class: Class, group: Group) -> Expected {
+    use Class::{ChangeRecord, NoteSlice, ReadRecord, ScanOriginal, ScanTarget, WriteTarget};
+    let sent = match who {
+        Who::Worker => true,
+        Who::Reader => matches!(class, ReadRecord | ScanOriginal | ScanTarget),
+        Who::Operator => matches!(class, ReadRecord | ChangeRecord | NoteSlice),
+    };
+    let passes = match group {
+        Group::Late => true,
+        // Prepared anew and sent again; one of a batch is not.
+        Group::Unprepared => class != WriteTarget,
+        _ => false,
+    };
+    // Settled by reading.
+    let settled =
+        class == ChangeRecord && matches!(group, Group::Error | Group::Unanswered | Group::Unprepared);
+    let may_be_settled = class == ChangeRecord && group == Group::Broken;
+    match who {
+        _ if !sent => Expected::Never,
+        _ if passes || settled => Expected::Done,
+        Who::Worker if may_be_settled => Expected::Either,
+        Who::Operator if may_be_settled => Expected::DoneOrError,
+        Who::Worker => Expected::Again,
+        Who::Operator => Expected::Error,
+        // It may have been the only thing between the page and its events.
+        Who::Reader if class == ScanOriginal => Expected::Error,
+        Who::Reader => Expected::Original,
+    }
+}
+
+fn documented() -> String {
+    let mut table = String::new();
+    for (who, by) in WHO {
+        let heads: Vec<&str> = GROUPS.iter().map(|(_, words)| *words).collect();
+        table += &format!(
+            "| {by} | {} |\n|---|{}\n",
+            heads.join(" | "),
+            "---|".repeat(heads.len())
+        );
+        for (class, words) in CLASSES {
+            let cells: Vec<&str> = GROUPS
+                .iter()
+                .map(|(group, _)| expected(who, class, *group).words())
+                .collect();
+            if cells.iter().any(|cell| *cell != Expected::Never.words()) {
+                table += &format!("| {words} | {} |\n", cells.join(" | "));
+            }
+        }
+        table.push('\n');
+    }
+    table
+}
+
+#[test]
+fn the_table_in_the_docs_is_that_of_the_test() {
+    let table = documented();
+    assert!(
+        DOCS.contains(table.trim()),
+        "docs/faults.md should hold:\n{table}"
+    );
+}
+
+/// Who acts on what: workers on every state, servers where they find something to do.
+fn acts(actor: Actor, state: State) -> bool {
+    match actor {
+        Actor::Planner => !matches!(
+            state,
+            State::Planned | State::Splitting | State::Verifying | State::Invalidated
+        ),
+        Actor::Splitter => matches!(
+            state,
+            State::Planned | State::Splitting | State::Verifying | State::Completed | State::Invalidated
+        ),
+        Actor::Read => matches!(
+            state,
+            State::Free | State::Splitting | State::Completed | State::Outdated
+        ),
+        Actor::Retry => matches!(state, State::Quarantined | State::Failed | State::Retired),
+        Actor::Invalidate => matches!(
+            state,
+            State::Detected | State::Planned | State::Splitting | State::Verifying | State::Completed
+        ),
+    }
+}
+
+/// Where a record comes to rest in the end.
+fn rests(actor: Actor, state: State) -> &'static str {
+    match (actor, state) {
+        (Actor::Invalidate, _) | (_, State::Invalidated) => "RETIRED",
+        (_, State::NotWorthIt) => "NOT_WORTH_IT",
+        (Actor::Retry, _) => "COMPLETED",
+        (_, State::Quarantined) => "QUARANTINED",
+        _ => "COMPLETED",
+    }
+}
+
+/// The number of a statement among those that a call sends, and its text.
+type Sent = (usize, String);
+
+struct Matrix {
+    pipeline: Pipeline,
+    proxies: BTreeMap<Who, RunningProxy>,
+    /// Ids of prepared statements.
+    texts: HashMap<Bytes, String>,
+}
+
+impl Matrix {
+    fn proxy(&mut self, actor: Actor) -> &mut RunningProxy {
+        let of = match who(actor) {
+            Who::Worker => Who::Worker,
+            Who::Reader | Who::Operator => Who::Reader,
+        };
+        self.proxies.get_mut(&of).unwrap()
+    }
+
+    /// Each statement that an actor sends in a state when nothing goes wrong, the first time; and where the record is
+    /// then.
+    async fn dry_run(&mut self, actor: Actor, state: State) -> (Vec<Sent>, &'static str) {
+        let case = self.pipeline.prepare(state).await;
+        // Once more unheard, so that everything is prepared.
+        self.pipeline.act(actor, &case, None).await;
+        self.pipeline.clear(&case).await;
+        let case = self.pipeline.prepare(state).await;
+        let (heard, mut frames) = tokio::sync::mpsc::unbounded_channel();
+        let rule = RequestRule(
+            proxy::executed(),
+            RequestReaction::noop().with_feedback_when_performed(heard),
+        );
+        self.proxy(actor).running_nodes[0].change_request_rules(Some(vec![rule]));
+        let outcome = self.pipeline.act(actor, &case, None).await;
+        assert_eq!(outcome, Outcome::Done, "{actor:?} {state:?}");
+        self.proxy(actor).turn_off_rules();
+        let ends = self.pipeline.state(&case).await;
+        let (mut sent, mut known, mut number) = (Vec::new(), BTreeSet::new(), 0);
+        while let Ok((frame, _)) = frames.try_recv() {
+            let text = self.texts[&id_of(&frame)].clone();
+            if known.insert(text.clone()) {
+                sent.push((number, text));
+            }
+            number += 1;
+        }
+        self.pipeline.clear(&case).await;
+        (sent, ends)
+    }
+
+    async fn until_it_works(&self) {
+        let clock = SystemClock::new();
+        for _ in 0..200 {
+            if self.pipeline.reaches().await {
+                return;
+            }
+            clock.sleep(Duration::from_millis(25)).await;
+        }
+        panic!("the connections do not come back");
+    }
+}
+
+/// The id of the statement that a frame executes.
+fn id_of(frame: &RequestFrame) -> Bytes {
+    // Of a batch, that of its first one: type, number, kind.
+    let at = if frame.opcode == RequestOpcode::Batch {
+        4
+    } else {
+        0
+    };
+    let length = usize::from(u16::from_be_bytes([frame.body[at], frame.body[at + 1]]));
+    frame.body.slice(at + 2..at + 2 + length)
+}
+
+#[test]
+fn each_fault_of_each_statement_in_each_state_has_its_outcome() {
+    let Some(points) = harness::fleet::Fleet::points("faults of the pipeline") else {
+        return;
+    };
+    if points.len() > 1 {
+        eprintln!("!!! NOT RUN: faults of the pipeline: it takes a cluster of 1 node");
+        return;
+    }
+    let all = std::env::var("ANABRANCH_MATRIX").is_ok_and(|which| which == "all");
+    harness::runtime().block_on(matrix(&points, all));
+}
+
+async fn matrix(points: &[String], all: bool) {
+    let number = Randomness::from_system().unwrap().next_u64();
+    let keyspace = KeyspaceName::new(&format!("t{:015x}", number >> 4)).unwrap();
+    let direct = store(&keyspace, points, &HashMap::new()).await;
+    let (of_workers, to_workers) = proxy::before(points).await;
+    let workers = store(&keyspace, points, &to_workers).await;
+    let (of_servers, to_servers) = proxy::before(points).await;
+    let servers = store(&keyspace, points, &to_servers).await;
+    let pipeline = Pipeline::start(direct, workers, servers).await;
+    let mut matrix = Matrix {
+        pipeline,
+        proxies: BTreeMap::from([(Who::Worker, of_workers), (Who::Reader, of_servers)]),
+        texts: texts(points, &keyspace).await,
+    };
+    let (since, faults) = (Instant::now(), faults());
+    let (mut wrong, mut cells, mut counts) = (Vec::new(), 0_usize, BTreeMap::<_, u64>::new());
+    for actor in ACTORS {
+        for state in STATES.into_iter().filter(|state| acts(actor, *state)) {
+            let (sent, ends) = matrix.dry_run(actor, state).await;
+            println!("{actor:?} {state:?}: {} statements, ends {ends}", sent.len());
+            for (n, text) in sent {
+                let class = class_of(&text);
+                for (at, fault) in faults.iter().enumerate() {
+                    cells += 1;
+                    if !all && (cells + at) % 8 != 0 {
+                        continue;
+                    }
+                    let case = matrix.pipeline.prepare(state).await;
+                    fault.inject_at(matrix.proxy(actor), n);
+                    let outcome = matrix.pipeline.act(actor, &case, Some(ends)).await;
+                    matrix.proxy(actor).turn_off_rules();
+                    matrix.until_it_works().await;
+                    let expected = expected(who(actor), class, group_of(fault));
+                    *counts.entry((actor, state, format!("{outcome:?}"))).or_default() += 1;
+                    if !expected.allows(&outcome) {
+                        wrong.push(format!(
+                            "{actor:?} {state:?} {text} {fault:?}: {outcome:?}, not {expected:?}"
+                        ));
+                    }
+                    matrix.pipeline.converges(&case, rests(actor, state)).await;
+                    matrix.pipeline.clear(&case).await;
+                }
+            }
+        }
+    }
+    let ran: u64 = counts.values().sum();
+    println!("{ran} of {cells} cells in {:.0?}: {counts:#?}", since.elapsed());
+    assert!(wrong.is_empty(), "{} of {ran}: {wrong:#?}", wrong.len());
+    let Matrix {
+        pipeline, proxies, ..
+    } = matrix;
+    drop(pipeline);
+    for proxies in proxies.into_values() {
+        proxy::finish(proxies).await;
+    }
+    remove(points, &keyspace).await;
+}
+
+/// The id of every statement, as the node makes it of the text.
+async fn texts(points: &[String], keyspace: &KeyspaceName) -> HashMap<Bytes, String> {
+    let session = SessionBuilder::new().known_nodes(points).build().await.unwrap();
+    let mut texts = HashMap::new();
+    let statements = LIST.lines().filter(|line| {
+        ["SELECT", "INSERT", "UPDATE", "DELETE"]
+            .iter()
+            .any(|word| line.starts_with(word))
+    });
+    for line in statements {
+        for table in ["data_all", "wide_data_all"] {
+            let text = line
+                .replace("<events>.<table>", &format!("{keyspace}_{}.{table}", namespace()))
+                .replace("<keyspace>", &keyspace.to_string());
+            let prepared = session.prepare(text.as_str()).await.unwrap();
+            texts.insert(prepared.get_id().clone(), text);
+        }
+    }
+    texts
+}
+
+async fn remove(points: &[String], keyspace: &KeyspaceName) {
+    let session = SessionBuilder::new().known_nodes(points).build().await.unwrap();
+    for name in [format!("{keyspace}_{}", namespace()), keyspace.to_string()] {
+        let drop = format!("DROP KEYSPACE IF EXISTS {name}");
+        session.query_unpaged(drop, ()).await.unwrap();
+    }
+}
