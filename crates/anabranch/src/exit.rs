@@ -91,6 +91,14 @@ impl Failure {
         }
     }
 
+    /// What this process rests on can not be used.
+    pub(crate) fn unavailable(text: impl fmt::Display) -> Self {
+        Self {
+            exit: Exit::Unavailable,
+            text: format!("error: {text}"),
+        }
+    }
+
     /// Everything has been said; only the code is left.
     pub(crate) fn said(exit: Exit) -> Self {
         Self {

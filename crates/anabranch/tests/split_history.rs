@@ -135,13 +135,7 @@ async fn create(server: &Server) {
 
 /// Start of each slice, and its name.
 async fn slices(server: &Server) -> BTreeMap<i64, String> {
-    let request = admin::ListTimeSlicesRequest {
-        namespace: NAMESPACE.to_owned(),
-        page_size: 1_000,
-        page_token: String::new(),
-    };
-    let page = server.admin().await.list_time_slices(request).await.unwrap();
-    let slices = page.into_inner().time_slices.into_iter();
+    let slices = harness::time_slices(server, NAMESPACE).await.into_iter();
     slices
         .map(|slice| {
             (

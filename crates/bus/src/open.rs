@@ -15,7 +15,7 @@ pub fn store(records: Arc<dyn RecordStore>, metrics: &Metrics) -> Arc<dyn Detect
 /// The bus in Kafka. It ends with `tasks`: what was acked is committed, and the group is left.
 ///
 /// # Errors
-/// When no broker answers, a topic is not there and may not be created, or a setting is wrong.
+/// When a topic is not there and may not be created, or a setting is wrong.
 #[cfg(feature = "kafka")]
 pub async fn kafka(
     settings: &crate::kafka::KafkaSettings,

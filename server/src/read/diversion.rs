@@ -1,7 +1,8 @@
 //! Where one request reads its partitions, and what came of it.
 //!
-//! - R2, R3: when targets turn out not to hold what was proved, the whole page is read again from its cursor without
-//!   them: nothing of it has left the server yet.
+//! - R2, R3: when targets can not be read, or turn out not to hold what was proved, the whole page is read again from its
+//!   cursor without them: nothing of it has left the server yet.
+//! - Only what the store has answered proves damage. A call that failed says nothing of what is stored: the split stays.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,14 +33,9 @@ struct Noted {
     /// Something could have been read from targets, if the rollout had let it.
     could: bool,
     served: BTreeMap<PartitionKey, Arc<Serving>>,
-    troubles: BTreeMap<PartitionKey, Trouble>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Trouble {
-    generation: u32,
-    /// Whether it can only be the targets' own: a store that does not answer may not answer for the original either.
-    certain: bool,
+    troubled: bool,
+    /// Partitions whose targets do not hold what was proved, and the generation that was served.
+    damaged: BTreeMap<PartitionKey, u32>,
 }
 
 impl Diversion {
@@ -96,25 +92,22 @@ impl Diversion {
         noted.generation = noted.generation.max(expected.generation);
     }
 
-    /// A target of a partition could not be read (`certain`: and it is the target that is broken).
-    pub(super) fn trouble(&self, partition: &PartitionKey, reason: OriginalReason, certain: bool) {
+    /// A target of a partition could not be read, or held something else: `proven` when what is stored is wrong.
+    pub(super) fn trouble(&self, partition: &PartitionKey, reason: OriginalReason, proven: bool) {
         let mut noted = self.noted();
-        let generation = noted
-            .served
-            .get(partition)
-            .map_or(0, |serving| serving.generation);
+        noted.troubled = true;
+        if proven {
+            let serving = noted.served.get(partition);
+            let generation = serving.map_or(0, |serving| serving.generation);
+            noted.damaged.insert(partition.clone(), generation);
+        }
         if let Some(splits) = &self.splits {
             splits.metrics().read_original(reason);
         }
-        let trouble = noted
-            .troubles
-            .entry(partition.clone())
-            .or_insert(Trouble { generation, certain });
-        trouble.certain |= certain;
     }
 
     pub(super) fn troubled(&self) -> bool {
-        !self.noted().troubles.is_empty()
+        self.noted().troubled
     }
 
     /// True when something could have been read from targets, if the rollout had let it.
@@ -127,24 +120,21 @@ impl Diversion {
         self.noted().served.clone()
     }
 
-    /// Has the records of troubled partitions invalidated. When the originals answered where the targets did not, it
-    /// was not the store as a whole.
-    pub(super) async fn report(&self, originals_answered: bool) {
+    /// Has the records of damaged partitions invalidated.
+    pub(super) async fn report(&self) {
         let Some(splits) = &self.splits else {
             return;
         };
-        let troubles = std::mem::take(&mut self.noted().troubles);
-        for (partition, trouble) in troubles {
-            if trouble.certain || originals_answered {
-                splits
-                    .report(Damage {
-                        namespace: self.view.name.clone(),
-                        partition,
-                        generation: trouble.generation,
-                        reason: SplitReason::TargetDamaged,
-                    })
-                    .await;
-            }
+        let damaged = std::mem::take(&mut self.noted().damaged);
+        for (partition, generation) in damaged {
+            splits
+                .report(Damage {
+                    namespace: self.view.name.clone(),
+                    partition,
+                    generation,
+                    reason: SplitReason::TargetDamaged,
+                })
+                .await;
         }
     }
 

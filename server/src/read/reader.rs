@@ -189,15 +189,12 @@ impl Reader {
         let mut fetch = self.fetch(view, Way::Rollout);
         let began = self.clock.elapsed();
         let mut filled = Box::pin(self.fill(&route, &asked.matcher, &cursor, limits, &fetch)).await;
+        // Of partitions ahead, too, which the page did not come to.
+        fetch.diversion().report().await;
         if filled.is_err() && fetch.diversion().troubled() {
             // R3: nothing has left the server yet. The deadline stays what it was.
-            let again = Arc::new(fetch.again());
-            filled = Box::pin(self.fill(&route, &asked.matcher, &cursor, limits, &again)).await;
-            fetch.diversion().report(filled.is_ok()).await;
-            fetch = again;
-        } else {
-            // Of partitions ahead, which the page did not come to.
-            fetch.diversion().report(false).await;
+            fetch = Arc::new(fetch.again());
+            filled = Box::pin(self.fill(&route, &asked.matcher, &cursor, limits, &fetch)).await;
         }
         let filled = filled?;
         let took = self.clock.elapsed().saturating_sub(began);

@@ -19,7 +19,9 @@ use std::time::Duration;
 use anabranch_model::{Consistency, Direction, Event, EventKey, EventTime, PartitionKey, TimeInterval};
 use anabranch_split::planted::{Bug, planted};
 use anabranch_split::{Serving, Target};
-use anabranch_storage::{ErrorKind, EventBounds, ScanEnd, ScanRequest, StoreError, TableKind, TableName};
+use anabranch_storage::{
+    ErrorKind, EventBounds, ScanEnd, ScanPage, ScanRequest, StoreError, TableKind, TableName,
+};
 
 use super::fetch::Fetch;
 use super::partition_stream::Ask;
@@ -162,12 +164,7 @@ impl Segment {
             }
             Some(expected) => {
                 fetch.diversion().note_target(expected);
-                let scanned = fetch.scan_target(&self.scan).await;
-                scanned.inspect_err(|error| {
-                    let certain = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt);
-                    let reason = OriginalReason::TargetError;
-                    fetch.diversion().trouble(&self.original, reason, certain);
-                })?
+                self.scan_target(fetch, &self.scan).await?
             }
         };
         self.bytes_read += page.bytes_read;
@@ -181,6 +178,17 @@ impl Segment {
             Err(_) if planted(Bug::FallbackGoesOn) => Ok(()),
             checked => checked,
         }
+    }
+
+    /// A page of the target. A table that is gone, or bytes that can not be read, are what is stored; any other error is
+    /// one of asking for it.
+    async fn scan_target(&self, fetch: &Fetch, scan: &ScanRequest) -> Result<ScanPage, StoreError> {
+        let scanned = fetch.scan_target(scan).await;
+        scanned.inspect_err(|error| {
+            let proven = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt);
+            let reason = OriginalReason::TargetError;
+            fetch.diversion().trouble(&self.original, reason, proven);
+        })
     }
 
     async fn check(&mut self, fetch: &Fetch) -> Result<(), StoreError> {
@@ -199,7 +207,7 @@ impl Segment {
             bytes_max: 1,
             ..self.scan.clone()
         };
-        let page = fetch.scan_target(&any).await?;
+        let page = self.scan_target(fetch, &any).await?;
         if page.events.is_empty() && page.end == ScanEnd::Exhausted {
             return Err(self.short(fetch));
         }

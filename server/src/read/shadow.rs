@@ -40,8 +40,7 @@ impl Shadow {
         let read = self.read().await;
         let targets_took = self.clock.elapsed().saturating_sub(began);
         let diversion = self.fetch.diversion();
-        // The originals were answered before.
-        diversion.report(true).await;
+        diversion.report().await;
         let Ok(Some(found)) = read else {
             return Compared::GivenUp;
         };

@@ -7,8 +7,6 @@ use anabranch_runtime::{Randomness, SystemClock};
 use anabranch_server::settings::ServerSettings;
 use anabranch_storage::{Store, open};
 
-#[cfg(feature = "cluster")]
-use super::serve::internal;
 use crate::exit::Failure;
 use crate::settings::{Settings, StoreSettings};
 
@@ -46,7 +44,7 @@ pub(super) async fn store(
         StoreSettings::Cassandra(cluster) => {
             let store = open::cassandra(cluster, clock, randomness.clone(), metrics)
                 .await
-                .map_err(|error| internal(&error))?;
+                .map_err(|error| Failure::unavailable(anabranch_runtime::error_chain(&error)))?;
             Ok((store, server_settings.shared(cluster.append_max())))
         }
     }

@@ -14,6 +14,7 @@ use anabranch_server::core::Core;
 use anabranch_server::serve::{Port, ServeSettings, bind};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
+use tonic::Code;
 use tracing::info;
 
 use super::bus::open_bus;
@@ -92,7 +93,10 @@ pub(crate) async fn start(clock: Arc<SystemClock>, settings: &Settings) -> Resul
         server_settings,
     )
     .await
-    .map_err(|error| internal(&error))?;
+    .map_err(|error| match error.reason.entry().code {
+        Code::Unavailable => Failure::unavailable(&error),
+        _ => internal(&error),
+    })?;
     healing::start(
         &core,
         bus,

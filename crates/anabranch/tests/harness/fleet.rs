@@ -1,5 +1,5 @@
-//! A fleet under test: the binary in each of its roles, on the Cassandra and the Kafka that `ANABRANCH_TEST_CASSANDRA` and
-//! `ANABRANCH_TEST_KAFKA` name (`dev/cluster up`), in keyspaces and topics of its own.
+//! A fleet under test: the binary in each of its roles, in keyspaces and topics of its own. On the Cassandra and the Kafka
+//! that `ANABRANCH_TEST_CASSANDRA` and `ANABRANCH_TEST_KAFKA` name (`dev/cluster up`), or on others.
 
 use std::collections::HashMap;
 use std::fs;
@@ -29,6 +29,11 @@ pub(crate) struct Workers {
     pub(crate) splitter: Server,
 }
 
+/// Says that a test can not be made, past the capture of its output.
+pub(crate) fn not_run(test: &str, why: &str) {
+    let _ = writeln!(std::io::stderr(), "!!! NOT RUN: {test}: {why}");
+}
+
 impl Fleet {
     /// The nodes of Cassandra; without servers named the test has to end, and this says so.
     pub(crate) fn points(test: &str) -> Option<Vec<String>> {
@@ -44,6 +49,15 @@ impl Fleet {
     /// The same, which reaches these nodes of Cassandra by other addresses than they say.
     pub(crate) fn behind(test: &str, folder: &Path, map: &HashMap<SocketAddr, SocketAddr>) -> Option<Self> {
         let (cassandra, kafka) = servers(test)?;
+        Some(Self::made(folder, &cassandra, &kafka, map))
+    }
+
+    /// A fleet on these servers that nobody has started yet.
+    pub(crate) fn on(folder: &Path, cassandra: &str, kafka: &str) -> Self {
+        Self::made(folder, cassandra, kafka, &HashMap::new())
+    }
+
+    fn made(folder: &Path, cassandra: &str, kafka: &str, map: &HashMap<SocketAddr, SocketAddr>) -> Self {
         let reached: Vec<String> = cassandra
             .split(',')
             .map(|point| match point.parse().ok().and_then(|node| map.get(&node)) {
@@ -80,11 +94,11 @@ impl Fleet {
             replication_factor: u32::try_from(copies).unwrap(),
             ..CassandraSettings::new(points, keyspace)
         };
-        Some(Self {
+        Self {
             folder: folder.to_path_buf(),
             config,
             store,
-        })
+        }
     }
 
     /// The keyspace that namespaces share.
@@ -102,15 +116,24 @@ impl Fleet {
 
     /// Starts the binary in a role, which has to become ready.
     pub(crate) fn start(&self, role: &str) -> Server {
+        self.try_start(role).unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// The same, or why it did not become ready. All of a role share a log.
+    pub(crate) fn try_start(&self, role: &str) -> Result<Server, String> {
         let beside = self.folder.join(role);
         fs::create_dir_all(&beside).unwrap();
         let mut command = Command::new(binary());
         command
             .args([role, "--listen", "127.0.0.1:0", "--config"])
             .arg(&self.config);
-        Started::spawn(command, &beside)
-            .ready()
-            .unwrap_or_else(|why| panic!("{role}: {why}"))
+        let started = Started::spawn(command, &beside).ready();
+        started.map_err(|why| format!("{role}: {why}"))
+    }
+
+    /// What all processes of a role have said on stderr.
+    pub(crate) fn log(&self, role: &str) -> String {
+        fs::read_to_string(self.folder.join(role).join("stderr.log")).unwrap_or_default()
     }
 
     /// Starts a planner and a splitter.
@@ -128,10 +151,9 @@ fn servers(test: &str) -> Option<(String, String)> {
         .map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
     let both = cassandra.zip(kafka);
     if both.is_none() {
-        // Past the capture of its output.
-        let _ = writeln!(
-            std::io::stderr(),
-            "!!! NOT RUN: {test}: ANABRANCH_TEST_CASSANDRA and ANABRANCH_TEST_KAFKA name no servers; try `export $(dev/cluster up)`"
+        not_run(
+            test,
+            "ANABRANCH_TEST_CASSANDRA and ANABRANCH_TEST_KAFKA name no servers; try `export $(dev/cluster up)`",
         );
     }
     both

@@ -14,11 +14,16 @@
 )]
 
 #[cfg(feature = "cluster")]
+pub(crate) mod cluster;
+pub(crate) mod fates;
+#[cfg(feature = "cluster")]
 pub(crate) mod fleet;
 pub(crate) mod history;
 #[cfg(feature = "cluster")]
 pub(crate) mod hostile;
 pub(crate) mod json;
+#[cfg(feature = "cluster")]
+pub(crate) mod ledger;
 pub(crate) mod made;
 #[cfg(feature = "cluster")]
 pub(crate) mod pipeline;
@@ -397,6 +402,36 @@ pub(crate) async fn create(client: &mut Admin, namespace: admin::Namespace) -> a
         namespace: Some(namespace),
     };
     client.create_namespace(request).await.unwrap().into_inner()
+}
+
+/// Every split of a namespace, without targets.
+pub(crate) async fn splits(server: &Server, namespace: &str) -> Vec<admin::Split> {
+    let mut client = server.admin().await;
+    let mut splits = Vec::new();
+    let mut request = admin::ListSplitsRequest {
+        namespace: namespace.to_owned(),
+        page_size: 1_000,
+        ..admin::ListSplitsRequest::default()
+    };
+    loop {
+        let page = client.list_splits(request.clone()).await.unwrap().into_inner();
+        splits.extend(page.splits);
+        if page.next_page_token.is_empty() {
+            return splits;
+        }
+        request.page_token = page.next_page_token;
+    }
+}
+
+/// The time slices of a namespace, oldest first; a thousand at most.
+pub(crate) async fn time_slices(server: &Server, namespace: &str) -> Vec<admin::TimeSlice> {
+    let request = admin::ListTimeSlicesRequest {
+        namespace: namespace.to_owned(),
+        page_size: 1_000,
+        page_token: String::new(),
+    };
+    let page = server.admin().await.list_time_slices(request).await.unwrap();
+    page.into_inner().time_slices
 }
 
 pub(crate) fn duration(seconds: i64) -> prost_types::Duration {

@@ -10,7 +10,8 @@
 //! - A position is stored only after every detection before it was acked, and committed a moment later: what a planner that
 //!   died held comes again, and finds its record.
 //! - In a rebalance the planner is told first, and lets go of what it has in hand; then the other begins.
-//! - Kafka is never the truth: topic, group and every message may be lost, and the next wide read tells again.
+//! - Kafka is never the truth: topic, group and every message may be lost, and the next wide read tells again. So a process
+//!   also starts while no broker answers, and looks at the topics as soon as one does.
 //!
 //! What rdkafka is to be told is in `client`, what it is asked at the start in `topics`.
 
@@ -34,8 +35,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_runtime::telemetry::Metrics;
-use anabranch_runtime::{Clock, Tasks};
+use anabranch_runtime::{Clock, Tasks, error_chain};
 use async_trait::async_trait;
+use tracing::{error, info, warn};
 
 use self::dead::DeadLetters;
 use self::metrics::KafkaMetrics;
@@ -52,6 +54,8 @@ pub use self::settings::{Connection, KafkaSettings, Properties};
 
 /// How long `receive` waits when there is nothing.
 const RECEIVE_WAIT: Duration = Duration::from_millis(100);
+/// Between two looks at topics while no broker answers, each of which waits for one, too.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long the end waits for messages that are on their way.
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 
@@ -64,10 +68,11 @@ pub struct KafkaBus {
 }
 
 impl KafkaBus {
-    /// Connects, and demands that the topics are there. The bus ends with `tasks`.
+    /// Connects, and demands that the topics are there; while no broker answers, that is done later. The bus ends with
+    /// `tasks`.
     ///
     /// # Errors
-    /// When no broker answers, a topic is not there and may not be created, or a setting is wrong.
+    /// When a topic is not there and may not be created, or a setting is wrong.
     pub async fn open(
         settings: &KafkaSettings,
         clock: Arc<dyn Clock>,
@@ -75,8 +80,18 @@ impl KafkaBus {
         metrics: &Metrics,
     ) -> Result<Self, KafkaError> {
         settings.check()?;
-        let (connection, wanted) = (settings.connection.clone(), wanted(settings));
-        blocking("looking at topics", move || topics::ensure(&connection, &wanted)).await??;
+        let answered = match look_at_topics(settings).await {
+            Ok(()) => true,
+            // Events are written and read without it.
+            Err(error @ KafkaError::Unreachable { .. }) => {
+                warn!(
+                    error = error_chain(&error),
+                    "detections of wide partitions wait for Kafka"
+                );
+                false
+            }
+            Err(error) => return Err(error),
+        };
         let mut config = client::producer(&settings.connection);
         let timeout = settings.publish_within.as_millis().max(1);
         config
@@ -99,6 +114,16 @@ impl KafkaBus {
             // Nobody is left to be told.
             let _ = blocking("ending a producer", move || flushed.flush(FLUSH_WITHIN)).await;
         });
+        if !answered {
+            let (stop, settings, clock) = (tasks.stopping(), settings.clone(), clock.clone());
+            tasks.spawn("look at topics", async move {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => {}
+                    () = look_until_answered(&settings, &*clock) => {}
+                }
+            });
+        }
         Ok(Self {
             settings: settings.clone(),
             producer,
@@ -132,6 +157,32 @@ impl KafkaBus {
         reader
             .start()
             .inspect_err(|_| self.shared.state().started = false)
+    }
+}
+
+/// Demands that the topics are there, and creates what may be created.
+async fn look_at_topics(settings: &KafkaSettings) -> Result<(), KafkaError> {
+    let (connection, wanted) = (settings.connection.clone(), wanted(settings));
+    blocking("looking at topics", move || topics::ensure(&connection, &wanted)).await?
+}
+
+async fn look_until_answered(settings: &KafkaSettings, clock: &dyn Clock) {
+    loop {
+        clock.sleep(LOOK_AGAIN).await;
+        match look_at_topics(settings).await {
+            Ok(()) => return info!("Kafka answers, and the topics are there"),
+            Err(error @ KafkaError::Unreachable { .. }) => {
+                warn!(error = error_chain(&error), "detections still wait for Kafka");
+            }
+            // At the start this would have ended the process; by now others depend on it.
+            Err(error) => {
+                error!(
+                    error = error_chain(&error),
+                    "detections can not go through Kafka until this is mended and the process started again"
+                );
+                return;
+            }
+        }
     }
 }
 

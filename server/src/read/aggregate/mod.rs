@@ -173,16 +173,13 @@ impl Reader {
         page: Option<&PartPage>,
     ) -> Result<Finished, ServiceError> {
         let part = Box::pin(self.compute_once(run, start, page)).await;
+        run.fetch.diversion().report().await;
         if part.is_ok() || !run.fetch.diversion().troubled() {
-            run.fetch.diversion().report(false).await;
             return part;
         }
-        let troubled = run.fetch.clone();
         // R3: no row has left the server yet. The deadline stays what it was.
-        run.fetch = Arc::new(troubled.again());
-        let part = Box::pin(self.compute_once(run, start, page)).await;
-        troubled.diversion().report(part.is_ok()).await;
-        part
+        run.fetch = Arc::new(run.fetch.again());
+        Box::pin(self.compute_once(run, start, page)).await
     }
 
     async fn compute_once(

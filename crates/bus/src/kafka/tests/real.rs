@@ -267,24 +267,68 @@ async fn what_is_wrong_at_the_start_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_that_is_not_there_is_told() {
+async fn a_property_that_is_not_there_is_told() {
     let mut settings = KafkaSettings::to("127.0.0.1:9");
-    settings.connection.start_within = Duration::from_secs(1);
-    let error = KafkaBus::open(&settings, SystemClock::new(), &Tasks::new(), &Metrics::default())
-        .await
-        .unwrap_err();
-    let text = error.to_string();
-    assert!(
-        text.starts_with("no broker of `127.0.0.1:9` answers within 1 s"),
-        "{text}"
-    );
-    assert!(text.contains("Connection refused"), "{text}");
     settings.connection.properties = Properties::parse("no.such.thing=1").unwrap();
     let error = KafkaBus::open(&settings, SystemClock::new(), &Tasks::new(), &Metrics::default())
         .await
         .unwrap_err();
     assert_eq!(error.field(), Some(Field::Properties));
     assert!(error.to_string().contains("no.such.thing"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_says_why_no_broker_answers() {
+    let mut connection = Connection::to("127.0.0.1:9");
+    connection.start_within = Duration::from_secs(1);
+    let error = Outlet::open(&connection, "topic").await.unwrap_err().to_string();
+    assert!(
+        error.starts_with("no broker of `127.0.0.1:9` answers within 1 s"),
+        "{error}"
+    );
+    assert!(error.contains("Connection refused"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bus_that_was_opened_before_a_broker_answers_works_when_one_does() {
+    let Some(brokers) = brokers("a bus that is opened before its brokers") else {
+        return;
+    };
+    let _shared = BROKER.read().await;
+    // Nobody listens here yet.
+    let address = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let mut settings = settings(&address.to_string(), "early");
+    settings.connection.start_within = Duration::from_secs(1);
+    settings.publish_within = Duration::from_secs(2);
+    let process = Process::start(&settings).await;
+    process.bus.publish(&detection("early", 1)).await.unwrap_err();
+    let first = brokers.split(',').next().unwrap().to_owned();
+    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+    let forward = async {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let mut broker = tokio::net::TcpStream::connect(&first).await.unwrap();
+            process.tasks.spawn("forward", async move {
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut broker).await;
+            });
+        }
+    };
+    let work = async {
+        // The topic is made, and then takes detections.
+        while process.bus.publish(&detection("late", 1)).await.is_err() {}
+        process
+            .receive_until(|_| true, |all| all.iter().any(|delivery| id(delivery) == "late"))
+            .await
+    };
+    tokio::select! {
+        () = forward => {}
+        _ = work => {}
+    }
+    // The forwards end with the clients' connections.
+    process.stop().await;
 }
 
 /// A shell command that kills the broker of the test and starts it again.
