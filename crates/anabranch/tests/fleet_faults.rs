@@ -33,7 +33,6 @@ mod load;
 #[path = "fleet_faults/rest.rs"]
 mod rest;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -48,17 +47,17 @@ use tokio::task::JoinSet;
 
 use crate::crew::Crew;
 use crate::data::Data;
-use crate::load::{Client, Load};
+use crate::load::{Client, DEADLINE, Load};
 
 const SERVERS: u64 = 2;
-const READERS: u64 = 4;
+const READERS: u64 = 3;
 /// How long a node that was killed stays away.
-const GONE: Duration = Duration::from_secs(15);
+const GONE: Duration = Duration::from_secs(12);
 const PAUSED: Duration = Duration::from_secs(30);
 /// Within this of a node's going, requests may miss their deadlines.
 const ALLOWED: Duration = Duration::from_secs(5);
 /// Between two events.
-const WHOLE: Duration = Duration::from_secs(8);
+const WHOLE: Duration = Duration::from_secs(5);
 /// How long reads are measured before Kafka goes, and while it is away.
 const MEASURED: Duration = Duration::from_secs(20);
 /// Kafka goes before the first event, and after as many more.
@@ -120,18 +119,19 @@ fn run(cluster: &Cluster, fleet: &Fleet, events: u64, seed: u64) -> Result<(), S
     let load = Arc::new(Load::new());
     let client = runtime.block_on(async {
         for data in &all {
-            harness::create(&mut servers[0].admin().await, data.settings()).await;
+            create(&servers[0], data).await?;
         }
         let mut clients = Vec::new();
         for server in &servers {
             clients.push(server.events().await);
         }
-        Client {
+        Ok::<_, String>(Client {
             servers: clients,
+            deadline: DEADLINE,
             load: load.clone(),
             dice: Dice::new(mix(&[seed, 3])),
-        }
-    });
+        })
+    })?;
     let crew = Crew::start(fleet)?;
     let mut dice = Dice::new(mix(&[seed, 4]));
     let mut run = Run {
@@ -165,6 +165,22 @@ fn run(cluster: &Cluster, fleet: &Fleet, events: u64, seed: u64) -> Result<(), S
     Ok(())
 }
 
+/// Makes a namespace. Making its tables may take a busy machine longer than a call has.
+async fn create(server: &Server, data: &Data) -> Result<(), String> {
+    let since = Instant::now();
+    loop {
+        let request = anabranch_proto::admin::v1::CreateNamespaceRequest {
+            namespace: Some(data.settings()),
+        };
+        match server.admin().await.create_namespace(request).await {
+            Ok(_) => return Ok(()),
+            Err(status) if status.code() == tonic::Code::AlreadyExists => return Ok(()),
+            Err(status) if since.elapsed() > FIRST_SPLITS => return Err(format!("{status}")),
+            Err(_) => {}
+        }
+    }
+}
+
 /// Every series has a writer; most write batches, one streams, one queues.
 fn start(
     runtime: &tokio::runtime::Runtime,
@@ -185,8 +201,8 @@ fn start(
         for series in 0..data.series {
             let client = another();
             match series {
-                4 => tasks.spawn(client.ingest(data.clone(), series)),
-                5 => tasks.spawn(client.write_queued(data.clone(), series)),
+                2 => tasks.spawn(client.ingest(data.clone(), series)),
+                3 => tasks.spawn(client.write_queued(data.clone(), series)),
                 _ => tasks.spawn(client.write_sync(data.clone(), series)),
             };
         }
@@ -399,30 +415,63 @@ fn report(load: &Load, events: u64, kills: u64, in_flight: &[usize], since: Inst
     println!("writes, all: {}", ledger.whole(Kind::Write));
 }
 
-/// With one node gone, 99.9 % of requests meet their deadline.
+/// With one node gone, 99.9 % of requests meet their deadline. A machine on which they do not with all nodes there can not
+/// say so.
 fn judge(ledger: &Ledger) -> Result<(), String> {
-    let windows = ledger.windows(&EVENTS.map(Event::name));
-    let tallies = [Kind::Read, Kind::Write].map(|kind| ledger.tally(&windows, kind));
-    let [all, missed] = [Tally::all, Tally::missed].map(|of| tallies.iter().map(of).sum::<u64>());
-    #[expect(clippy::cast_precision_loss, reason = "for people")]
-    let share = 100.0 * (1.0 - missed as f64 / all as f64);
-    println!(
-        "with one node gone, after 5 s: {missed} of {all} requests missed their deadline: {share:.3} % met it"
-    );
-    if missed * 1_000 > all {
-        return Err(format!(
-            "{missed} of {all} requests missed their deadline: {share:.3} % met it"
-        ));
+    let gone = Met::of(ledger, &EVENTS.map(Event::name));
+    let whole = Met::of(ledger, &["whole", "before Kafka goes"]);
+    println!("with all nodes there: {whole}");
+    println!("with one node gone, after 5 s: {gone}");
+    if whole.is_enough() && !gone.is_enough() {
+        return Err(format!("with one node gone, after 5 s, {gone}"));
+    }
+    if !whole.is_enough() {
+        harness::fleet::not_run(
+            "fleet_faults, deadlines with one node gone",
+            &format!("this machine is too slow, or too busy: with all nodes there {whole}"),
+        );
     }
     Ok(())
+}
+
+/// Requests that met their deadline.
+struct Met {
+    all: u64,
+    missed: u64,
+}
+
+impl Met {
+    fn of(ledger: &Ledger, windows: &[&str]) -> Self {
+        let windows = ledger.windows(windows);
+        let tallies = [Kind::Read, Kind::Write].map(|kind| ledger.tally(&windows, kind));
+        let [all, missed] = [Tally::all, Tally::missed].map(|of| tallies.iter().map(of).sum());
+        Self { all, missed }
+    }
+
+    fn is_enough(&self) -> bool {
+        self.missed * 1_000 <= self.all
+    }
+}
+
+impl std::fmt::Display for Met {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        #[expect(clippy::cast_precision_loss, reason = "for people")]
+        let share = 100.0 * (1.0 - self.missed as f64 / self.all as f64);
+        let Self { all, missed } = self;
+        write!(
+            f,
+            "{share:.3} % of {all} requests met their deadline, {missed} did not"
+        )
+    }
 }
 
 /// The last that each role has said.
 fn last_words(fleet: &Fleet) -> String {
     let of = |role: &str| {
         let log = fleet.log(role);
-        let lines: Vec<&str> = log.lines().filter(|line| !line.contains("\"INFO\"")).collect();
-        format!("{role}:\n{}", lines[lines.len().saturating_sub(25)..].join("\n"))
+        let lines = log.lines().filter(|line| !line.contains("\"INFO\""));
+        let lines: Vec<String> = lines.map(|line| line.chars().take(300).collect()).collect();
+        format!("{role}:\n{}", lines[lines.len().saturating_sub(10)..].join("\n"))
     };
     ["serve", "planner", "splitter"].map(of).join("\n")
 }

@@ -89,7 +89,7 @@ pub async fn load(
     let Some(VersionedRecord {
         version,
         value: Some(bytes),
-    }) = records.get(&key).await?
+    }) = records.look_up(&key).await?
     else {
         return Ok(None);
     };

@@ -207,6 +207,13 @@ pub trait RecordStore: fmt::Debug + Send + Sync + 'static {
     /// The record as it stands, also when removed; `None` when there never was one.
     async fn get(&self, key: &RecordKey) -> Result<Option<VersionedRecord>, StoreError>;
 
+    /// The record with every change that was acked; one whose end nobody was told yet may be in it or not. For those who
+    /// look again and again: of several replicas it asks for a read, where `get` asks for an agreement, and those who
+    /// want one at a time get in each other's way.
+    async fn look_up(&self, key: &RecordKey) -> Result<Option<VersionedRecord>, StoreError> {
+        self.get(key).await
+    }
+
     /// Stores `value` (or removes, with `None`) if the record's version is still `expected` (0: there
     /// never was one). Durable when it returns.
     async fn compare_and_set(

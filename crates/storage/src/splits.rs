@@ -117,17 +117,20 @@ impl SplitRecords {
         partition: &PartitionKey,
     ) -> Result<SplitSlot, StoreError> {
         let key = key(namespace, partition);
-        Ok(match self.0.get(&key).await? {
-            None => SplitSlot::Free { version: 0 },
-            Some(VersionedRecord { version, value: None }) => SplitSlot::Free { version },
-            Some(VersionedRecord {
-                version,
-                value: Some(value),
-            }) => match listed(partition, version, &value) {
-                ListedSplit::Read(stored) => SplitSlot::Taken(stored),
-                ListedSplit::Unreadable(unreadable) => SplitSlot::Unreadable(unreadable),
-            },
-        })
+        Ok(slot(partition, self.0.get(&key).await?))
+    }
+
+    /// The same by a lookup: for whom an older record that was valid will do.
+    ///
+    /// # Errors
+    /// As those of [`Self::get`].
+    pub async fn look_up(
+        &self,
+        namespace: &NamespaceName,
+        partition: &PartitionKey,
+    ) -> Result<SplitSlot, StoreError> {
+        let key = key(namespace, partition);
+        Ok(slot(partition, self.0.look_up(&key).await?))
     }
 
     /// Stores a first record where there is none.
@@ -332,6 +335,20 @@ fn splits_of(found: Vec<(RecordKey, VersionedRecord)>) -> Vec<ListedSplit> {
         _ => None,
     };
     found.into_iter().filter_map(of).collect()
+}
+
+fn slot(partition: &PartitionKey, found: Option<VersionedRecord>) -> SplitSlot {
+    match found {
+        None => SplitSlot::Free { version: 0 },
+        Some(VersionedRecord { version, value: None }) => SplitSlot::Free { version },
+        Some(VersionedRecord {
+            version,
+            value: Some(value),
+        }) => match listed(partition, version, &value) {
+            ListedSplit::Read(stored) => SplitSlot::Taken(stored),
+            ListedSplit::Unreadable(unreadable) => SplitSlot::Unreadable(unreadable),
+        },
+    }
 }
 
 /// What the bytes under a partition's key are.

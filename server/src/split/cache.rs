@@ -77,7 +77,7 @@ impl RecordCache {
             return Ok(looked.found);
         }
         let forgotten = self.forgotten.load(Ordering::SeqCst);
-        let found = match self.records.get(namespace, partition).await? {
+        let found = match self.records.look_up(namespace, partition).await? {
             SplitSlot::Taken(stored) => match stored.record.serving {
                 Some(serving) => Found::Serving(Arc::new(serving)),
                 None => Found::Nothing,

@@ -25,9 +25,9 @@ pub(crate) struct Data {
 }
 
 impl Data {
-    /// Many partitions, each of them wide: 20 seconds of a series each. A table every three minutes.
+    /// Many partitions, each of them wide: 30 seconds of a series.
     pub(crate) fn busy(seed: u64) -> Self {
-        Self::new("busy", 6, 64 << 10, seed)
+        Self::new("busy", 4, 64 << 10, seed)
     }
 
     /// Few partitions that never stop growing: what is split of them is extended again and again.
@@ -44,7 +44,7 @@ impl Data {
                 seed,
                 start_micros: now() / 1_000_000 * 1_000_000,
                 step_micros: 100_000,
-                an_instant: 3,
+                an_instant: 2,
                 value_bytes_max: 600,
             },
             known: known(series),
@@ -58,7 +58,7 @@ impl Data {
             targets_max: Some(1_000),
             ..admin::WidePartition::default()
         };
-        let widths = (self.namespace == "busy").then_some((180, 20));
+        let widths = (self.namespace == "busy").then_some((3_600, 30));
         admin::Namespace {
             // Longer than a write may be tried again.
             accept_limit: Some(harness::duration(20)),

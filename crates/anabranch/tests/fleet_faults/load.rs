@@ -16,7 +16,7 @@ use crate::harness::ledger::{Kind, LATE, Ledger, OK, PARTIAL};
 use crate::harness::made::Dice;
 use crate::harness::{self, Events};
 
-/// What a client gives a request.
+/// What a client gives a request while things fail.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
 /// A batch holds at most the events of so many seconds: what is older when its turn comes is not sent at all.
 const BATCH_SECONDS: u64 = 5;
@@ -58,6 +58,8 @@ impl Load {
 #[derive(Clone)]
 pub(crate) struct Client {
     pub(crate) servers: Vec<Events>,
+    /// What it gives a request.
+    pub(crate) deadline: Duration,
     pub(crate) load: Arc<Load>,
     pub(crate) dice: Dice,
 }
@@ -81,7 +83,7 @@ impl Client {
                 };
                 let mut server = self.server();
                 let sent = self.load.ledger.now();
-                let answer = server.write_event_records_sync(timed(request)).await;
+                let answer = server.write_event_records_sync(self.timed(request)).await;
                 let Some(answer) = self.answered(sent, Kind::Write, answer)? else {
                     continue;
                 };
@@ -106,7 +108,7 @@ impl Client {
             };
             let mut server = self.server();
             let sent = self.load.ledger.now();
-            let answer = server.write_event_records(timed(request)).await;
+            let answer = server.write_event_records(self.timed(request)).await;
             self.answered(sent, Kind::Write, answer)?;
         }
         Ok(())
@@ -255,7 +257,7 @@ impl Client {
         loop {
             let mut server = self.server();
             let sent = self.load.ledger.now();
-            let answer = server.read_event_records(timed(request.clone())).await;
+            let answer = server.read_event_records(self.timed(request.clone())).await;
             let Some(page) = self.answered(sent, Kind::Read, answer)? else {
                 failures += 1;
                 if failures == PAGE_ATTEMPTS {
@@ -287,6 +289,12 @@ impl Client {
         }
     }
 
+    fn timed<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        request.set_timeout(self.deadline);
+        request
+    }
+
     /// Notes what became of a request; `None` when it failed in a way that a fault explains.
     fn answered<T: Partial>(
         &self,
@@ -298,7 +306,7 @@ impl Client {
         match answer {
             Ok(answer) => {
                 let answer = answer.into_inner();
-                let outcome = match ledger.now().saturating_sub(sent) <= DEADLINE {
+                let outcome = match ledger.now().saturating_sub(sent) <= self.deadline {
                     true if answer.is_partial() => PARTIAL,
                     true => OK,
                     false => LATE,
@@ -329,12 +337,6 @@ impl Partial for wire::ReadEventRecordsResponse {
 
 impl Partial for wire::WriteEventRecordsSyncResponse {}
 impl Partial for wire::WriteEventRecordsResponse {}
-
-fn timed<T>(message: T) -> tonic::Request<T> {
-    let mut request = tonic::Request::new(message);
-    request.set_timeout(DEADLINE);
-    request
-}
 
 /// What an error says that a fault explains. Any other is wrong.
 fn outcome(status: &tonic::Status) -> Result<&'static str, String> {

@@ -13,7 +13,9 @@ use crate::harness::fleet::Fleet;
 use crate::harness::{self, Server, micros};
 use crate::load::{Client, everything};
 
-const RESTS_WITHIN: Duration = Duration::from_secs(600);
+const RESTS_WITHIN: Duration = Duration::from_secs(900);
+/// How long one request may take: nothing fails any more, and time is not what is looked at.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Every server's filter and cache know of a change by then.
 const KNOWN_WITHIN: Duration = Duration::from_secs(15);
 /// Later than the end of any slice of the run.
@@ -275,7 +277,11 @@ async fn read_series(
     let instants = everything(data);
     let before = data.fates(series).there(data.numbers(&instants));
     let request = data.request(series, &instants, ascending);
-    let records = client.clone().walk(request, 1_000).await?;
+    let mut client = Client {
+        deadline: PATIENCE,
+        ..client.clone()
+    };
+    let records = client.walk(request, 1_000).await?;
     let records = records.ok_or("nothing is the matter, and a read fails again and again")?;
     data.check(series, &instants, ascending, &records, &before)?;
     Ok(records)

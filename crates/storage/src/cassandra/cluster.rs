@@ -111,6 +111,13 @@ impl Cluster {
         .await
     }
 
+    /// A prepared statement, to be sent as those of a purpose are.
+    pub(super) fn sent_as(&self, statement: &PreparedStatement, purpose: Purpose) -> PreparedStatement {
+        let mut statement = statement.clone();
+        statement.set_execution_profile_handle(Some(self.profiles.of(purpose)));
+        statement
+    }
+
     /// Reads one page of an answer, of so many rows at most.
     pub(super) async fn page(
         &self,

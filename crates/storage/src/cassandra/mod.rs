@@ -221,6 +221,10 @@ impl RecordStore for CassandraStore {
         self.records.get(&self.cluster, &Place::of(key)?).await
     }
 
+    async fn look_up(&self, key: &RecordKey) -> Result<Option<VersionedRecord>, StoreError> {
+        self.records.look_up(&self.cluster, &Place::of(key)?).await
+    }
+
     async fn compare_and_set(
         &self,
         key: &RecordKey,

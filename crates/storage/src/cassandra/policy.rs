@@ -6,6 +6,7 @@
 //! | write of events | the part's (`levels`) | once, elsewhere | yes: one key and one write time is one row (W2) |
 //! | compare-and-set | of a ballot, then the store's | never here: `records` settles it | no: it would contend with itself |
 //! | read of a record | serial | once, elsewhere | yes |
+//! | lookup or list of records | the store's | once, elsewhere | yes |
 //! | walk over partitions | the store's | once, elsewhere | no: it is long anyway |
 //! | schema | one | never | no |
 //!
@@ -37,6 +38,7 @@ pub(super) enum Purpose {
     WriteEvents,
     CompareAndSet,
     ReadRecord,
+    LookUpRecord,
     ListRecords,
     Walk,
     Schema,
@@ -46,7 +48,12 @@ impl Purpose {
     /// True when sending it twice is the same as sending it once.
     pub(super) fn is_idempotent(self) -> bool {
         match self {
-            Self::ReadEvents | Self::WriteEvents | Self::ReadRecord | Self::ListRecords | Self::Walk => true,
+            Self::ReadEvents
+            | Self::WriteEvents
+            | Self::ReadRecord
+            | Self::LookUpRecord
+            | Self::ListRecords
+            | Self::Walk => true,
             Self::CompareAndSet | Self::Schema => false,
         }
     }
@@ -60,6 +67,7 @@ impl Purpose {
             Self::WriteEvents => "writing events",
             Self::CompareAndSet => "changing a record",
             Self::ReadRecord => "reading a record",
+            Self::LookUpRecord => "looking a record up",
             Self::ListRecords => "listing records",
             Self::Walk => "listing partitions",
             Self::Schema => "changing tables",
@@ -73,6 +81,7 @@ impl Purpose {
             Self::WriteEvents => "write_events",
             Self::CompareAndSet => "compare_and_set",
             Self::ReadRecord => "read_record",
+            Self::LookUpRecord => "look_up_record",
             Self::ListRecords => "list_records",
             Self::Walk => "walk",
             Self::Schema => "schema",
@@ -150,7 +159,7 @@ impl Profiles {
     /// The profile of a purpose.
     pub(super) fn of(&self, purpose: Purpose) -> ExecutionProfileHandle {
         match purpose {
-            Purpose::ReadEvents | Purpose::ListRecords => &self.read,
+            Purpose::ReadEvents | Purpose::LookUpRecord | Purpose::ListRecords => &self.read,
             Purpose::WriteEvents => &self.write,
             Purpose::CompareAndSet => &self.compare_and_set,
             Purpose::ReadRecord => &self.read_record,

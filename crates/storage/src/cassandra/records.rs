@@ -12,8 +12,9 @@
 //! - An attempt is safe to repeat: a version is used once, so of several attempts at one change at most one is
 //!   applied, also when one of them lands late; and `writer` tells it from another's of equal content.
 //! - A record that was removed stays as a row without a record, because its version goes on.
-//! - What is listed is read at the store's consistency: everything whose change was acked is in it. One record is
-//!   read serially: a change that somebody else left half done is finished by that.
+//! - What is listed or looked up is read at the store's consistency: everything whose change was acked is in it. Whoever
+//!   is to decide by a record reads it serially: a change that somebody else left half done is finished by that. Serial
+//!   reads of one record get in each other's way, so what every process asks again and again is looked up.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -134,19 +135,36 @@ impl Records {
         cluster: &Cluster,
         place: &Place,
     ) -> Result<Option<VersionedRecord>, StoreError> {
-        let stored = self.read(cluster, place).await?;
+        let stored = self.read(cluster, place, Purpose::ReadRecord).await?;
         stored.map(Stored::into_record).transpose()
     }
 
-    async fn read(&self, cluster: &Cluster, place: &Place) -> Result<Option<Stored>, StoreError> {
+    /// The record with every change that was acked.
+    pub(super) async fn look_up(
+        &self,
+        cluster: &Cluster,
+        place: &Place,
+    ) -> Result<Option<VersionedRecord>, StoreError> {
+        let stored = self.read(cluster, place, Purpose::LookUpRecord).await?;
+        stored.map(Stored::into_record).transpose()
+    }
+
+    async fn read(
+        &self,
+        cluster: &Cluster,
+        place: &Place,
+        purpose: Purpose,
+    ) -> Result<Option<Stored>, StoreError> {
         let read = async {
             let statement = self.statement(cluster, place.table, RecordStatement::Get).await?;
-            let result = cluster.run(Purpose::ReadRecord, statement, place.key()).await?;
+            let result = cluster
+                .run(purpose, &cluster.sent_as(statement, purpose), place.key())
+                .await?;
             result.into_rows_result().map_err(|_| unexpected())
         };
         let rows = read
             .await
-            .map_err(|error| errors::of_read(Purpose::ReadRecord.doing(), error))?;
+            .map_err(|error| errors::of_read(purpose.doing(), error))?;
         let row = rows.maybe_first_row::<(i64, Option<Bytes>, i64)>();
         let row = row.map_err(|error| misread(place.table.name(), error))?;
         Ok(row.map(|(version, record, writer)| Stored {
@@ -182,7 +200,7 @@ impl Records {
                     error => unheard = Some(error),
                 },
             }
-            let stands = match self.read(cluster, place).await {
+            let stands = match self.read(cluster, place, Purpose::ReadRecord).await {
                 Ok(stands) => stands,
                 Err(error) => return Err(self.unknown(unheard, error)),
             };
