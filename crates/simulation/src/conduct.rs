@@ -3,7 +3,7 @@
 //! - The marker of a shard moves after a record of it, never before: who sees the marker sees the record.
 //! - A detection is acked only when its record is there, or when it is about nothing.
 //! - S2, R2: as long as nothing damages targets, none is ever found to differ, be it by its splitter or by a read that is
-//!   made both ways. (That one is called damaged may also be the store's doing: a call that failed.)
+//!   made both ways. (That one is called damaged may also be the store's doing: a table that is gone with its slice.)
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
