@@ -55,6 +55,11 @@ impl Fates {
         self.0[n] = Fate::Unknown;
     }
 
+    /// The events from those that were sent up to this one are never sent.
+    pub(crate) fn pass_over(&mut self, to: u64) {
+        self.0.resize(usize::try_from(to).unwrap(), Fate::Unsent);
+    }
+
     /// It was acknowledged as durable.
     pub(crate) fn acked(&mut self, n: u64) {
         self.0[usize::try_from(n).unwrap()] = Fate::There;

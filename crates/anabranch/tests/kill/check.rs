@@ -5,9 +5,10 @@ use std::sync::Mutex;
 use anabranch_proto::timeseries::v1 as wire;
 use futures::StreamExt;
 
+use crate::harness::fates::Fates;
 use crate::harness::made::{Maker, check_order};
 use crate::harness::{self, Events, Server};
-use crate::{Fate, Folder, NAMESPACE, Totals};
+use crate::{Folder, NAMESPACE, Totals};
 
 /// Reads every series, both ways, and folds what is found into what is known.
 pub(crate) async fn check_all(server: &Server, folder: &Folder, totals: &mut Totals) -> Result<(), String> {
@@ -33,7 +34,7 @@ async fn check_series(
     mut client: Events,
     maker: Maker,
     series: u64,
-    known: &Mutex<Vec<Fate>>,
+    known: &Mutex<Fates>,
 ) -> Result<(u64, u64), String> {
     let newest_first = read_series(&mut client, maker, series, false, 1_000).await?;
     let mut oldest_first = read_series(&mut client, maker, series, true, 777).await?;
@@ -46,31 +47,12 @@ async fn check_series(
         ));
     }
     let mut known = known.lock().unwrap();
-    let mut there = vec![false; known.len()];
-    for &n in &newest_first {
-        let fate = usize::try_from(n).ok().and_then(|n| known.get(n).copied());
-        match fate {
-            None => return Err(format!("series {series}: event {n} was never sent")),
-            Some(Fate::Gone) => {
-                return Err(format!(
-                    "series {series}: event {n} was gone after an earlier restart"
-                ));
-            }
-            Some(Fate::Unknown | Fate::There) => there[usize::try_from(n).unwrap()] = true,
-        }
-    }
-    let mut found = 0;
-    for (n, (fate, there)) in known.iter_mut().zip(there).enumerate() {
-        match (*fate, there) {
-            (Fate::There, false) => return Err(format!("series {series}: acked event {n} is lost")),
-            (Fate::Unknown, true) => {
-                *fate = Fate::There;
-                found += 1;
-            }
-            (Fate::Unknown, false) => *fate = Fate::Gone,
-            (Fate::There, true) | (Fate::Gone, _) => {}
-        }
-    }
+    let (there, all) = (known.there(0..u64::MAX), 0..u64::MAX);
+    let found = known
+        .check(&newest_first, &there, all)
+        .map_err(|why| format!("series {series}: {why}"))?;
+    // What a restart did not show stays away.
+    known.give_up_unknown();
     Ok((newest_first.len() as u64, found))
 }
 

@@ -1,24 +1,23 @@
 //! Writers of every kind and readers, on a server that is about to be killed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anabranch_proto::timeseries::v1 as wire;
 
 use crate::check::read_series;
+use crate::harness::fates::{Fate, Known};
 use crate::harness::made::{Dice, Maker, mix};
 use crate::harness::{self, Events, Server};
-use crate::{
-    Fate, Folder, INGEST_WRITERS, Known, NAMESPACE, READERS, SERIES_A_WRITER, SYNC_WRITERS, Totals, WRITERS,
-};
+use crate::{Folder, INGEST_WRITERS, NAMESPACE, READERS, SERIES_A_WRITER, SYNC_WRITERS, Totals, WRITERS};
 
 /// Writers and readers that run until the server is gone.
 pub(crate) struct Load {
     tasks: tokio::task::JoinSet<Result<(), String>>,
     counts: Arc<Counts>,
-    known: Known,
+    known: Arc<Known>,
 }
 
 #[derive(Default)]
@@ -86,17 +85,8 @@ impl Load {
         totals
             .live_reads
             .fetch_add(self.counts.reads.load(Ordering::Relaxed), Ordering::Relaxed);
-        let in_doubt = |known: &Mutex<Vec<Fate>>| {
-            known
-                .lock()
-                .unwrap()
-                .iter()
-                .filter(|&&fate| fate == Fate::Unknown)
-                .count() as u64
-        };
-        totals
-            .unknown
-            .fetch_add(self.known.iter().map(in_doubt).sum(), Ordering::Relaxed);
+        let in_doubt = self.known.iter().map(|known| known.lock().unwrap().in_doubt());
+        totals.unknown.fetch_add(in_doubt.sum(), Ordering::Relaxed);
         Ok(())
     }
 }
@@ -104,7 +94,7 @@ impl Load {
 struct Work {
     client: Events,
     maker: Maker,
-    known: Known,
+    known: Arc<Known>,
     counts: Arc<Counts>,
     dice: Dice,
     series: Vec<u64>,
@@ -112,10 +102,10 @@ struct Work {
 }
 
 /// Events of a write: which, and as they are sent.
-type Batch = (Vec<(u64, usize)>, Vec<wire::EventRecord>);
+type Batch = (Vec<(u64, u64)>, Vec<wire::EventRecord>);
 
 /// Batches of a stream without an answer: their events, and how many were sent.
-type Waiting = BTreeMap<String, (Vec<(u64, usize)>, usize)>;
+type Waiting = BTreeMap<String, (Vec<(u64, u64)>, usize)>;
 
 impl Work {
     /// New events of one or several series, marked as sent; now and then some that are there already.
@@ -125,27 +115,28 @@ impl Work {
             let series = *self.dice.pick(&self.series);
             let count = 1 + self.dice.below(40);
             let mut known = self.known[usize::try_from(series).unwrap()].lock().unwrap();
-            let open = known.len() as u64 - self.sealed;
+            let open = known.len() - self.sealed;
             if open > 0 && self.dice.below(8) == 0 {
                 // Writing what is there changes nothing (W2). Only what is certain: the rest must stay in doubt.
-                let n = usize::try_from(self.sealed + self.dice.below(open)).unwrap();
-                if known[n] == Fate::There {
-                    events.push(self.maker.event(series, n as u64));
+                let n = self.sealed + self.dice.below(open);
+                if known.of(n) == Fate::There {
+                    events.push(self.maker.event(series, n));
                 }
             }
             for _ in 0..count {
                 let n = known.len();
-                known.push(Fate::Unknown);
+                known.send(n);
                 numbers.push((series, n));
-                events.push(self.maker.event(series, n as u64));
+                events.push(self.maker.event(series, n));
             }
         }
         (numbers, events)
     }
 
-    fn acked(&self, numbers: &[(u64, usize)]) {
+    fn acked(&self, numbers: &[(u64, u64)]) {
         for &(series, n) in numbers {
-            self.known[usize::try_from(series).unwrap()].lock().unwrap()[n] = Fate::There;
+            let known = &self.known[usize::try_from(series).unwrap()];
+            known.lock().unwrap().acked(n);
         }
         self.counts
             .acked
@@ -261,15 +252,10 @@ impl Work {
         loop {
             let series = *self.dice.pick(&self.series);
             // Whatever is certain before the read begins has to be on it.
-            let before: Vec<usize> = {
-                let known = self.known[usize::try_from(series).unwrap()].lock().unwrap();
-                known
-                    .iter()
-                    .enumerate()
-                    .filter(|(_, fate)| **fate == Fate::There)
-                    .map(|(n, _)| n)
-                    .collect()
-            };
+            let before = self.known[usize::try_from(series).unwrap()]
+                .lock()
+                .unwrap()
+                .there(0..u64::MAX);
             let ascending = self.dice.below(2) == 0;
             let page_size = *self.dice.pick(&[3_i32, 50, 1_000]);
             if page_size == 3 && before.len() > 300 {
@@ -278,10 +264,7 @@ impl Work {
             match read_series(&mut self.client, self.maker, series, ascending, page_size).await {
                 Ok(mut returned) => {
                     returned.sort_unstable();
-                    if let Some(lost) = before
-                        .iter()
-                        .find(|n| returned.binary_search(&(**n as u64)).is_err())
-                    {
+                    if let Some(lost) = before.iter().find(|n| returned.binary_search(n).is_err()) {
                         return Err(format!(
                             "series {series}: acked event {lost} is not on a read that began later"
                         ));

@@ -30,12 +30,13 @@ mod load;
 mod splits;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anabranch_proto::admin::v1 as admin;
 use check::check_all;
+use harness::fates::{Known, known};
 use harness::made::{Dice, Maker, mix};
 use harness::{Admin, Started};
 use load::Load;
@@ -48,20 +49,6 @@ const READERS: u64 = 2;
 const SERIES_A_WRITER: u64 = 3;
 const WRITERS: u64 = SYNC_WRITERS + INGEST_WRITERS + QUEUE_WRITERS;
 const CYCLES_A_FOLDER: u64 = 8;
-
-/// What is known of one event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    /// Sent, and nothing certain was heard: it may be there or not.
-    Unknown,
-    /// Acknowledged as durable, or seen after a restart: it must be there.
-    There,
-    /// A restart did not have it: it must never come.
-    Gone,
-}
-
-/// What is known of one series: the fate of its events from 0 on. What is not listed was never sent.
-type Known = Arc<Vec<Mutex<Vec<Fate>>>>;
 
 #[derive(Default)]
 struct Totals {
@@ -86,7 +73,7 @@ struct Totals {
 struct Folder {
     place: tempfile::TempDir,
     maker: Maker,
-    known: Known,
+    known: Arc<Known>,
     namespace_there: bool,
     /// Events of every series before this one are sealed: nothing of them is written any more.
     sealed: u64,
@@ -106,11 +93,7 @@ impl Folder {
                 // Every other folder gets values that fill memtables and log segments.
                 value_bytes_max: if number % 2 == 1 { 60_000 } else { 600 },
             },
-            known: Arc::new(
-                (0..WRITERS * SERIES_A_WRITER)
-                    .map(|_| Mutex::new(Vec::new()))
-                    .collect(),
-            ),
+            known: Arc::new(known(WRITERS * SERIES_A_WRITER)),
             namespace_there: false,
             sealed: 0,
         }

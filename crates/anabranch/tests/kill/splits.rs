@@ -8,7 +8,7 @@ use wire::response_context::ServedFrom;
 
 use crate::check::check_all;
 use crate::harness::{self, Admin, Server};
-use crate::{Fate, Folder, NAMESPACE, Totals};
+use crate::{Folder, NAMESPACE, Totals};
 
 const CONVERGES_WITHIN: Duration = Duration::from_secs(60);
 
@@ -18,9 +18,9 @@ pub(crate) async fn seal(admin: &mut Admin, folder: &mut Folder) -> Result<(), S
     let lengths = folder.known.iter().map(|known| known.lock().unwrap().len());
     let sealed = lengths.max().unwrap_or_default().next_multiple_of(3);
     for known in folder.known.iter() {
-        known.lock().unwrap().resize(sealed, Fate::Gone);
+        known.lock().unwrap().pass_over(sealed);
     }
-    folder.sealed = sealed as u64;
+    folder.sealed = sealed;
     let request = admin::SealTimeSlicesRequest {
         namespace: NAMESPACE.to_owned(),
         before: folder.maker.event(0, folder.sealed).event_time,

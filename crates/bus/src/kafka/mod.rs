@@ -16,6 +16,7 @@
 //! What rdkafka is to be told is in `client`, what it is asked at the start in `topics`.
 
 mod client;
+mod complaints;
 mod dead;
 mod error;
 mod metrics;

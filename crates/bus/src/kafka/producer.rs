@@ -12,8 +12,8 @@ use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 use tokio::sync::oneshot;
-use tracing::warn;
 
+use super::complaints::Complaints;
 use super::error::KafkaError;
 
 /// A message to be sent.
@@ -43,7 +43,7 @@ pub(super) struct Sending {
 
 impl Producer {
     pub(super) fn start(config: &ClientConfig) -> Result<Self, ClientError> {
-        ThreadedProducer::from_config_and_context(config, Reports).map(Self)
+        ThreadedProducer::from_config_and_context(config, Reports::default()).map(Self)
     }
 
     /// Queues a message. What becomes of it is told on the producer's thread.
@@ -120,11 +120,14 @@ impl fmt::Debug for Producer {
 }
 
 /// Tells of each message.
-struct Reports;
+#[derive(Default)]
+struct Reports {
+    complaints: Complaints,
+}
 
 impl ClientContext for Reports {
     fn error(&self, error: ClientError, reason: &str) {
-        warn!(%error, reason, "kafka producer");
+        self.complaints.hear("kafka producer", &error, reason);
     }
 }
 
@@ -133,7 +136,10 @@ impl ProducerContext for Reports {
 
     fn delivery(&self, delivered: &DeliveryResult<'_>, tell: Box<Tell>) {
         let outcome = match delivered {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.complaints.settled();
+                Ok(())
+            }
             Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)),
         };
         tell(outcome);

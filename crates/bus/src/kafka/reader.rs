@@ -26,6 +26,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tracing::{debug, info, warn};
 
 use super::client;
+use super::complaints::Complaints;
 use super::dead::{DeadLetter, DeadLetters};
 use super::error::KafkaError;
 use super::settings::KafkaSettings;
@@ -34,6 +35,8 @@ use crate::{BusError, Detection, kafka};
 
 /// How long a poll waits; what else is to be done is done that often.
 const POLL: Duration = Duration::from_millis(50);
+/// The receiver is told that often of trouble that goes on.
+const TROUBLE_AGAIN: Duration = Duration::from_secs(10);
 /// Wait before a consumer is made again that can not go on.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -76,10 +79,12 @@ impl Reader {
             shared: self.shared.clone(),
             topic: self.settings.topic.clone(),
             let_go_within: self.settings.let_go_within,
+            complaints: Complaints::default(),
         };
         let consumer = BaseConsumer::from_config_and_context(&client::consumer(&self.settings), group)?;
         consumer.subscribe(&[&self.settings.topic])?;
         let mut paused = false;
+        let mut troubled: Option<Duration> = None;
         let ended = loop {
             if self.stopping() {
                 break Ok(());
@@ -89,9 +94,20 @@ impl Reader {
             self.pause_or_resume(&consumer, &mut paused);
             match consumer.poll(POLL) {
                 None => {}
-                Some(Ok(message)) => self.take_in(&message),
+                Some(Ok(message)) => {
+                    consumer.context().complaints.settled();
+                    troubled = None;
+                    self.take_in(&message);
+                }
                 Some(Err(error @ ClientError::MessageConsumptionFatal(_))) => break Err(self.unread(error)),
-                Some(Err(error)) => self.trouble(self.unread(error)),
+                Some(Err(error)) => {
+                    // With every attempt to connect it says again that nobody answers.
+                    let now = self.clock.elapsed();
+                    if troubled.is_none_or(|at| now.saturating_sub(at) >= TROUBLE_AGAIN) {
+                        troubled = Some(now);
+                        self.trouble(self.unread(error));
+                    }
+                }
             }
         };
         consumer.context().store_positions(&consumer);
@@ -194,6 +210,7 @@ struct Group {
     shared: Arc<Shared>,
     topic: String,
     let_go_within: Duration,
+    complaints: Complaints,
 }
 
 impl Group {
@@ -220,10 +237,13 @@ impl Group {
 
 impl ClientContext for Group {
     fn error(&self, error: ClientError, reason: &str) {
-        warn!(%error, reason, "kafka consumer");
+        self.complaints.hear("kafka consumer", &error, reason);
     }
 
     fn stats(&self, statistics: Statistics) {
+        if statistics.brokers.values().any(|broker| broker.state == "UP") {
+            self.complaints.settled();
+        }
         let topic = statistics.topics.get(&self.topic);
         let partitions = topic.into_iter().flat_map(|topic| &topic.partitions);
         let lag = partitions
@@ -258,6 +278,7 @@ impl ConsumerContext for Group {
             return;
         };
         self.shared.metrics.rebalance("assigned");
+        self.complaints.settled();
         let assigned = numbers(partitions);
         info!(?assigned, "partitions of the topic are read here");
         let mut state = self.shared.state();

@@ -23,14 +23,11 @@
     reason = "a test fails by panicking, reports on stdout, and runs real processes in real time"
 )]
 
-#[path = "fleet_faults/crew.rs"]
 mod crew;
-#[path = "fleet_faults/data.rs"]
 mod data;
+#[path = "../harness/mod.rs"]
 mod harness;
-#[path = "fleet_faults/load.rs"]
 mod load;
-#[path = "fleet_faults/rest.rs"]
 mod rest;
 
 use std::sync::Arc;
