@@ -404,25 +404,6 @@ pub(crate) async fn create(client: &mut Admin, namespace: admin::Namespace) -> a
     client.create_namespace(request).await.unwrap().into_inner()
 }
 
-/// Every split of a namespace, without targets.
-pub(crate) async fn splits(server: &Server, namespace: &str) -> Vec<admin::Split> {
-    let mut client = server.admin().await;
-    let mut splits = Vec::new();
-    let mut request = admin::ListSplitsRequest {
-        namespace: namespace.to_owned(),
-        page_size: 1_000,
-        ..admin::ListSplitsRequest::default()
-    };
-    loop {
-        let page = client.list_splits(request.clone()).await.unwrap().into_inner();
-        splits.extend(page.splits);
-        if page.next_page_token.is_empty() {
-            return splits;
-        }
-        request.page_token = page.next_page_token;
-    }
-}
-
 /// The time slices of a namespace, oldest first; a thousand at most.
 pub(crate) async fn time_slices(server: &Server, namespace: &str) -> Vec<admin::TimeSlice> {
     let request = admin::ListTimeSlicesRequest {

@@ -13,6 +13,18 @@ fn namespace_record(n: &str) -> RecordKey {
     }
 }
 
+/// The record, which a lookup after its last change was acked has to find too.
+async fn get(subject: &Subject, key: &RecordKey) -> Option<VersionedRecord> {
+    let found = subject.records.get(key).await;
+    let found = found.unwrap_or_else(|error| panic!("get: {error}"));
+    let looked_up = subject.records.look_up(key).await;
+    assert_eq!(
+        looked_up.unwrap_or_else(|error| panic!("look up: {error}")),
+        found
+    );
+    found
+}
+
 async fn set(subject: &Subject, key: &RecordKey, expected: u64, value: Option<&str>) -> CasOutcome {
     let value = value.map(|text| Bytes::copy_from_slice(text.as_bytes()));
     let outcome = subject.records.compare_and_set(key, expected, value).await;
@@ -21,6 +33,7 @@ async fn set(subject: &Subject, key: &RecordKey, expected: u64, value: Option<&s
 
 pub(super) async fn records_change_only_from_the_expected_version(subject: Subject) {
     let key = namespace_record("a");
+    assert_eq!(get(&subject, &key).await, None);
     let stands = |version, text: Option<&str>| {
         Some(VersionedRecord {
             version,
@@ -41,20 +54,17 @@ pub(super) async fn records_change_only_from_the_expected_version(subject: Subje
             current: stands(1, Some("x"))
         }
     );
+    assert_eq!(get(&subject, &key).await, stands(1, Some("x")));
     assert_eq!(
         set(&subject, &key, 1, Some("")).await,
         CasOutcome::Applied { version: 2 }
     );
+    assert_eq!(get(&subject, &key).await, stands(2, Some("")));
     assert_eq!(
         set(&subject, &key, 2, None).await,
         CasOutcome::Applied { version: 3 }
     );
-    let removed = subject
-        .records
-        .get(&key)
-        .await
-        .unwrap_or_else(|error| panic!("get: {error}"));
-    assert_eq!(removed, stands(3, None));
+    assert_eq!(get(&subject, &key).await, stands(3, None));
     assert_eq!(
         set(&subject, &key, 0, Some("z")).await,
         CasOutcome::Conflict {
