@@ -142,8 +142,15 @@ impl EventStore for Eventful {
     async fn scan(&self, request: &ScanRequest) -> Result<ScanPage, StoreError> {
         self.call().await?;
         let reads_back = request.table.kind == TableKind::Wide;
-        let what = if reads_back { "read a target" } else { "read an original" };
-        self.asked.lock().unwrap().insert((what, request.consistency.as_str()));
+        let what = if reads_back {
+            "read a target"
+        } else {
+            "read an original"
+        };
+        self.asked
+            .lock()
+            .unwrap()
+            .insert((what, request.consistency.as_str()));
         let first = reads_back && std::mem::take(&mut *self.appended.lock().unwrap());
         if first && *self.deed_before_reading_back.lock().unwrap() {
             self.do_deed().await;
