@@ -206,7 +206,9 @@ async fn sweep(planning: &Planning, sweeping: &mut Sweeping) -> Result<Progress,
     }
     let records = &*planning.parts.records;
     let all: BTreeSet<NamespaceName> = names(records).await?.into_iter().collect();
-    sweeping.watch.retain(&all);
+    for gone in sweeping.watch.retain(&all) {
+        planning.metrics.forget(&gone);
+    }
     sweeping.loaded.retain(|name, _| all.contains(name));
     let mut progress = Progress::default();
     for name in &all {

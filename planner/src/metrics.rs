@@ -2,6 +2,7 @@
 
 use anabranch_model::NamespaceName;
 use anabranch_runtime::telemetry::Metrics;
+use anabranch_split::SplitState;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -120,6 +121,14 @@ impl PlannerMetrics {
         let namespace = namespace.to_string();
         let gauge = self.records.get_or_create(&ByState { namespace, state });
         gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// A namespace is gone: nothing of it is counted as being there.
+    pub(crate) fn forget(&self, namespace: &NamespaceName) {
+        for state in SplitState::NAMES {
+            let namespace = namespace.to_string();
+            self.records.remove(&ByState { namespace, state });
+        }
     }
 
     pub(crate) fn stalled(&self, seconds: i64) {

@@ -78,7 +78,9 @@ impl Shard {
             Look::Idle(Wake::At(at)) => self.wake = Some(self.wake.map_or(at, |before| before.min(at))),
             Look::Idle(Wake::Change) => {}
         }
-        if under_way(&stored.record.state) {
+        // What was found wide and is left at that, by a rollout that only detects, waits for nobody.
+        let left = stored.record.state == SplitState::Detected && look == Look::Idle(Wake::Change);
+        if under_way(&stored.record.state) && !left {
             let updated = stored.record.updated;
             self.stalled = Some(self.stalled.map_or(updated, |before| before.min(updated)));
         }
@@ -223,14 +225,15 @@ impl SplitWatch {
         }
     }
 
-    /// Forgets every namespace but these.
-    pub fn retain(&mut self, names: &BTreeSet<NamespaceName>) {
-        self.seen.retain(|name, _| names.contains(name));
+    /// Forgets every namespace but these; returns those that were known.
+    pub fn retain(&mut self, names: &BTreeSet<NamespaceName>) -> Vec<NamespaceName> {
+        let gone = self.seen.extract_if(.., |name, _| !names.contains(name));
+        gone.map(|(name, _)| name).collect()
     }
 
-    /// Records of a namespace by state.
+    /// Records of a namespace by state; those states too in which there is none.
     pub fn states(&self, namespace: &NamespaceName) -> BTreeMap<&'static str, u64> {
-        let mut states = BTreeMap::new();
+        let mut states: BTreeMap<_, _> = SplitState::NAMES.map(|state| (state, 0)).into();
         for shard in self
             .seen
             .get(namespace)

@@ -93,6 +93,22 @@ pub enum SplitState {
 }
 
 impl SplitState {
+    /// All that [`Self::name`] says.
+    pub const NAMES: [&str; 12] = [
+        "DETECTED",
+        "PARKED",
+        "PLANNING",
+        "PLANNED",
+        "SPLITTING",
+        "VERIFYING",
+        "COMPLETED",
+        "NOT_WORTH_IT",
+        "FAILED",
+        "QUARANTINED",
+        "INVALIDATED",
+        "RETIRED",
+    ];
+
     /// As it is written on the wire, in logs and in metrics.
     pub fn name(&self) -> &'static str {
         match self {

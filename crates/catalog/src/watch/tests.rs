@@ -133,12 +133,30 @@ fn all() -> BTreeSet<String> {
 }
 
 #[tokio::test]
+async fn what_waits_for_somebody_stands_still_and_what_is_only_detected_does_not() {
+    for (look, stalled) in [(Look::Idle(Wake::Next), Some(NOW)), (IDLE, None)] {
+        let mut world = World::new().await;
+        world.sweep(NOW, look).await;
+        assert_eq!(world.watch.stalled_since(), stalled);
+    }
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_gone_is_named_once() {
+    let mut world = World::new().await;
+    world.sweep(NOW, IDLE).await;
+    assert_eq!(world.watch.retain(&BTreeSet::from([name()])), []);
+    assert_eq!(world.watch.retain(&BTreeSet::new()), [name()]);
+    assert_eq!(world.watch.retain(&BTreeSet::new()), []);
+}
+
+#[tokio::test]
 async fn what_did_not_change_is_not_looked_at_again() {
     let mut world = World::new().await;
     assert_eq!(world.sweep(NOW, IDLE).await, all());
     assert_eq!(world.sweep(NOW, IDLE).await, BTreeSet::new());
-    assert_eq!(world.watch.states(&name()).get("DETECTED"), Some(&4));
-    assert_eq!(world.watch.stalled_since(), Some(NOW));
+    assert_eq!(world.watch.states(&name())["DETECTED"], 4);
+    assert_eq!(world.watch.stalled_since(), None);
     world.invalidate("b").await;
     let looked = world.sweep(NOW, IDLE).await;
     assert!(looked.contains("b"));
