@@ -91,10 +91,7 @@ type Admitted = (
 impl Guard {
     fn admit(&self, mut request: Request, method: &Method) -> Result<Admitted, ServiceError> {
         let streams = method.streams;
-        let longest = match method.operates {
-            true => Duration::MAX,
-            false => self.deadline_max,
-        };
+        let longest = (!method.operates).then_some(self.deadline_max);
         if method.health {
             return Ok((request, (None, None), None));
         }
@@ -108,8 +105,7 @@ impl Guard {
             // A stream lasts as long as its caller likes.
             Some(asked) if streams => Some((deadline::budget(asked), asked)),
             None if streams => None,
-            Some(asked) => Some((deadline::budget(asked).min(longest), asked)),
-            None => Some((self.default_deadline.min(longest), self.default_deadline)),
+            asked => Some(deadline::granted(asked, self.default_deadline, longest)),
         };
         let deadline = time.map(|(budget, asked)| (Deadline::after(&*self.clock, budget), asked));
         if let Some((deadline, _)) = deadline {

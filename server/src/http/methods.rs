@@ -78,3 +78,21 @@ impl Methods {
         &self.pool
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_operators_calls_may_last() {
+        let methods = Methods::load().unwrap();
+        let operates = |name: &str| methods.find(name).unwrap().operates;
+        assert!(operates("anabranch.admin.v1.AdminService/SealTimeSlices"));
+        assert!(!operates(
+            "anabranch.timeseries.v1.TimeSeriesService/ReadEventRecords"
+        ));
+        assert!(!operates(
+            "anabranch.timeseries.v1.TimeSeriesService/WriteEventRecordsSync"
+        ));
+    }
+}
