@@ -90,9 +90,7 @@ impl Splitting {
             },
         )
     }
-}
 
-impl Splitting {
     async fn holds_any(&self, table: &TableName, partition: &PartitionKey) -> Result<bool, StoreError> {
         let bounds = EventBounds::of_interval(TimeInterval::ALL);
         let mut walk = Walk::new(table.clone(), partition.clone(), bounds, 1);

@@ -116,7 +116,7 @@ pub(crate) const KEYS: [Key; 35] = [
         None,
     ),
     key(
-        "store.cassandra.datacenter",
+        "store.cassandra.local_datacenter",
         "",
         "data centre whose nodes are used; empty where there is one",
         None,
@@ -184,12 +184,12 @@ pub(crate) const KEYS: [Key; 35] = [
     ),
     key(
         "bus.kind",
-        "store",
-        "how detections of wide partitions reach the planner: store, or kafka (needs a build with --features cluster)",
+        "embedded",
+        "how detections of wide partitions reach the planner: embedded, or kafka (needs a build with --features cluster)",
         None,
     ),
     key(
-        "bus.kafka.bootstrap_servers",
+        "bus.kafka.brokers",
         "127.0.0.1:9092",
         "brokers to begin with: HOST:PORT, several with commas between",
         None,

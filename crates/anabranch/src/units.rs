@@ -34,16 +34,15 @@ fn parse_absolute(text: &str) -> Result<Timestamp, String> {
             "`{text}` is not a time; use 2026-03-28T00:00:00Z, 2026-03-28, now, or relative to now as in -7d"
         )
     };
-    let zoned: Option<jiff::Timestamp> = text.parse().ok();
-    let time = match zoned {
-        Some(time) => time,
-        None => text
-            .parse::<jiff::civil::DateTime>()
-            .ok()
-            .and_then(|civil| jiff::tz::TimeZone::UTC.to_timestamp(civil).ok())
-            .ok_or_else(wrong)?,
-    };
-    timestamp_of_micros(time.as_microsecond())
+    // First what jiff has no instants for: the last day of the year 9999.
+    if let Ok(zoned) = text.parse::<jiff::Timestamp>() {
+        return timestamp_of_micros(zoned.as_microsecond());
+    }
+    // By way of text, because jiff has no instants for the last day of the year 9999.
+    let civil = text.parse::<jiff::civil::DateTime>();
+    let utc = civil.map_or_else(|_| text.to_owned(), |civil| format!("{civil}Z"));
+    let time = parse_rfc3339(&utc).map_err(|_| wrong())?;
+    timestamp_of_micros(time.seconds * MICROS_PER_SECOND + i64::from(time.nanos / 1_000))
 }
 
 fn timestamp_of_micros(micros: i64) -> Result<Timestamp, String> {
@@ -281,6 +280,8 @@ mod tests {
         assert_eq!(time("+1h30m"), "2026-03-28T01:30:00Z");
         assert_eq!(time("2026-03-01"), "2026-03-01T00:00:00Z");
         assert_eq!(time("2026-03-01T12:00"), "2026-03-01T12:00:00Z");
+        assert_eq!(time("9999-12-31"), "9999-12-31T00:00:00Z");
+        assert_eq!(time("9999-12-31T23:59:59Z"), "9999-12-31T23:59:59Z");
         assert_eq!(time("2026-03-01T12:00:00+02:00"), "2026-03-01T10:00:00Z");
         assert_eq!(
             time("2026-03-01T12:00:00.1234567Z"),

@@ -92,7 +92,7 @@ async fn a_wide_read_is_detected_through_kafka_and_its_partition_split() {
     let dead = format!("{topic}.dead");
     let settings = [
         ("ANABRANCH_BUS__KIND", "kafka"),
-        ("ANABRANCH_BUS__KAFKA__BOOTSTRAP_SERVERS", &*brokers),
+        ("ANABRANCH_BUS__KAFKA__BROKERS", &*brokers),
         ("ANABRANCH_BUS__KAFKA__TOPIC", &topic),
         ("ANABRANCH_BUS__KAFKA__DEAD_LETTER_TOPIC", &dead),
         ("ANABRANCH_BUS__KAFKA__GROUP", &topic),

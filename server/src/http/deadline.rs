@@ -52,6 +52,19 @@ fn parse(text: &str) -> Option<Duration> {
     })
 }
 
+/// The time that a call gets, and the time that it asked for or has by default. `longest` bounds the first.
+pub(super) fn granted(
+    asked: Option<Duration>,
+    default: Duration,
+    longest: Option<Duration>,
+) -> (Duration, Duration) {
+    let (time, asked) = match asked {
+        Some(asked) => (budget(asked), asked),
+        None => (default, default),
+    };
+    (longest.map_or(time, |longest| time.min(longest)), asked)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,5 +84,28 @@ mod tests {
         assert_eq!(budget(Duration::from_secs(10)), Duration::from_millis(9_950));
         assert_eq!(budget(Duration::from_millis(100)), Duration::from_millis(95));
         assert_eq!(budget(Duration::from_micros(1)), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_call_gets_what_it_asked_for_up_to_the_longest() {
+        let seconds = Duration::from_secs;
+        let (short, long) = (budget(seconds(5)), budget(seconds(600)));
+        assert_eq!(
+            granted(Some(seconds(5)), seconds(60), Some(seconds(60))),
+            (short, seconds(5))
+        );
+        assert_eq!(
+            granted(Some(seconds(600)), seconds(60), Some(seconds(60))),
+            (seconds(60), seconds(600))
+        );
+        assert_eq!(
+            granted(None, seconds(60), Some(seconds(10))),
+            (seconds(10), seconds(60))
+        );
+        // An operator's call.
+        assert_eq!(
+            granted(Some(seconds(600)), seconds(60), None),
+            (long, seconds(600))
+        );
     }
 }

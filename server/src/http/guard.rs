@@ -22,7 +22,7 @@ use tonic::{Code, Status};
 
 use super::admission::{Admission, Hold};
 use super::deadline;
-use super::methods::Methods;
+use super::methods::{Method, Methods};
 use super::observe::{Call, CallMetrics};
 use crate::errors::{self, Reason, ServiceError};
 
@@ -39,7 +39,7 @@ pub struct Guard {
     pub metrics: CallMetrics,
     /// The time a single call gets when its caller does not say.
     pub default_deadline: Duration,
-    /// The time a single call gets at most.
+    /// The time a single call gets at most, but for those of an operator.
     pub deadline_max: Duration,
     /// Cancelled when the server drains.
     pub draining: CancellationToken,
@@ -56,11 +56,11 @@ pub(super) async fn guard(State(guard): State<Arc<Guard>>, request: Request, nex
         method.map_or("_OTHER", |method| method.name),
         method.is_some_and(|method| method.health),
     );
-    if method.is_none() {
+    let Some(method) = method else {
         return refused(call, not_found(&guard.methods, &path));
-    }
-    let streams = method.is_some_and(|method| method.streams);
-    let (request, holds, deadline) = match guard.admit(request, streams, method.is_some_and(|m| m.health)) {
+    };
+    let streams = method.streams;
+    let (request, holds, deadline) = match guard.admit(request, method) {
         Ok(admitted) => admitted,
         Err(error) => return refused(call, error),
     };
@@ -89,8 +89,10 @@ type Admitted = (
 );
 
 impl Guard {
-    fn admit(&self, mut request: Request, streams: bool, health: bool) -> Result<Admitted, ServiceError> {
-        if health {
+    fn admit(&self, mut request: Request, method: &Method) -> Result<Admitted, ServiceError> {
+        let streams = method.streams;
+        let longest = (!method.operates).then_some(self.deadline_max);
+        if method.health {
             return Ok((request, (None, None), None));
         }
         if self.draining.is_cancelled() {
@@ -103,11 +105,7 @@ impl Guard {
             // A stream lasts as long as its caller likes.
             Some(asked) if streams => Some((deadline::budget(asked), asked)),
             None if streams => None,
-            Some(asked) => Some((deadline::budget(asked).min(self.deadline_max), asked)),
-            None => Some((
-                self.default_deadline.min(self.deadline_max),
-                self.default_deadline,
-            )),
+            asked => Some(deadline::granted(asked, self.default_deadline, longest)),
         };
         let deadline = time.map(|(budget, asked)| (Deadline::after(&*self.clock, budget), asked));
         if let Some((deadline, _)) = deadline {

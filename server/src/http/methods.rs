@@ -14,6 +14,8 @@ pub struct Method {
     pub streams: bool,
     /// True for calls that ask after health: they are never turned away.
     pub health: bool,
+    /// An operator's: it may wait until every server knows what it changes, and reads no target.
+    pub(super) operates: bool,
     /// Its messages.
     pub descriptor: MethodDescriptor,
 }
@@ -44,6 +46,7 @@ impl Methods {
                     name,
                     streams: descriptor.is_client_streaming() || descriptor.is_server_streaming(),
                     health: service.full_name() == "grpc.health.v1.Health",
+                    operates: service.full_name() == "anabranch.admin.v1.AdminService",
                     descriptor,
                 };
                 by_name.insert(name, method);
@@ -73,5 +76,23 @@ impl Methods {
     /// The descriptors.
     pub fn pool(&self) -> &DescriptorPool {
         &self.pool
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_operators_calls_may_last() {
+        let methods = Methods::load().unwrap();
+        let operates = |name: &str| methods.find(name).unwrap().operates;
+        assert!(operates("anabranch.admin.v1.AdminService/SealTimeSlices"));
+        assert!(!operates(
+            "anabranch.timeseries.v1.TimeSeriesService/ReadEventRecords"
+        ));
+        assert!(!operates(
+            "anabranch.timeseries.v1.TimeSeriesService/WriteEventRecordsSync"
+        ));
     }
 }

@@ -8,8 +8,8 @@ use anabranch_bus::DetectionBus;
 use anabranch_model::namespace::Rollout;
 use anabranch_model::{Consistency, NamespaceSettings};
 use anabranch_planner::DryPlan;
-use anabranch_split::{SplitReason, SplitRecord, SplitState, Step};
-use anabranch_storage::{Moved, SplitSlot, TableKind};
+use anabranch_split::{SplitReason, SplitRecord, SplitState};
+use anabranch_storage::{SplitSlot, TableKind};
 
 use super::store::Eventful;
 use super::world::{EVENTS, HOUR, RETIRE_AFTER, World, at, buckets, event, namespace, partition, rows};
@@ -231,13 +231,7 @@ async fn targets_are_removed_only_when_nobody_can_read_them_any_more() {
     let (mut planner, mut splitter) = (world.planner(1), world.splitter(2));
     world.settle(&mut planner, &mut splitter).await;
     let serving = world.proved(0).await;
-    let reason = SplitReason::Operator;
-    let stored = world.stored(0).await;
-    let moved = world
-        .splits
-        .step(&namespace(), &stored, Step::Invalidate { reason }, at(0))
-        .await;
-    assert!(matches!(moved.unwrap(), Moved::To(_)));
+    world.invalidate(0, SplitReason::Operator).await;
     splitter.round().await.unwrap();
     world.clock.advance(RETIRE_AFTER - Duration::from_secs(1));
     splitter.round().await.unwrap();
@@ -261,13 +255,7 @@ async fn targets_that_outlive_their_removal_are_removed_again() {
     let (mut planner, mut splitter) = (world.planner(1), world.splitter(2));
     world.settle(&mut planner, &mut splitter).await;
     let serving = world.proved(0).await;
-    let reason = SplitReason::Operator;
-    let stored = world.stored(0).await;
-    let moved = world
-        .splits
-        .step(&namespace(), &stored, Step::Invalidate { reason }, at(0))
-        .await;
-    assert!(matches!(moved.unwrap(), Moved::To(_)));
+    world.invalidate(0, SplitReason::Operator).await;
     let store = Eventful::over(world.store.clone());
     store.deaf_to_removals.store(2, Ordering::Relaxed);
     let mut splitter = world.splitter_over(store, 3, false);
@@ -289,13 +277,7 @@ async fn a_damaged_split_is_made_again_by_itself() {
     let (mut planner, mut splitter) = (world.planner(1), world.splitter(2));
     world.settle(&mut planner, &mut splitter).await;
     let first = world.proved(0).await;
-    let reason = SplitReason::TargetDamaged;
-    let stored = world.stored(0).await;
-    let moved = world
-        .splits
-        .step(&namespace(), &stored, Step::Invalidate { reason }, at(0))
-        .await;
-    assert!(matches!(moved.unwrap(), Moved::To(_)));
+    world.invalidate(0, SplitReason::TargetDamaged).await;
     world.settle(&mut planner, &mut splitter).await;
     let second = world.proved(0).await;
     assert!(second.generation > first.generation);

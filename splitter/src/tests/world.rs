@@ -13,11 +13,11 @@ use anabranch_model::{
 use anabranch_planner::{Planner, PlannerMetrics, PlannerParts, PlannerSettings, TimedFreezer};
 use anabranch_runtime::telemetry::Metrics;
 use anabranch_runtime::{Clock, Randomness};
-use anabranch_split::{RetryPolicy, Serving, SplitRecord, SplitState};
+use anabranch_split::{RetryPolicy, Serving, SplitReason, SplitRecord, SplitState, Step};
 use anabranch_storage::memory::MemoryStore;
 use anabranch_storage::{
-    CasOutcome, EventBounds, EventStore, PartitionAppend, RecordKey, RecordStore, SplitRecords, SplitSlot,
-    StoredSplit, TableKind, TableName, Walk,
+    CasOutcome, EventBounds, EventStore, Moved, PartitionAppend, RecordKey, RecordStore, SplitRecords,
+    SplitSlot, StoredSplit, TableKind, TableName, Walk,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -280,6 +280,13 @@ impl World {
             self.clock.advance(Duration::from_secs(31));
         }
         panic!("the workers never came to rest");
+    }
+
+    pub(super) async fn invalidate(&self, time_bucket: i64, reason: SplitReason) {
+        let stored = self.stored(time_bucket).await;
+        let step = Step::Invalidate { reason };
+        let moved = self.splits.step(&namespace(), &stored, step, at(0)).await;
+        assert!(matches!(moved.unwrap(), Moved::To(_)));
     }
 
     pub(super) async fn stored(&self, time_bucket: i64) -> StoredSplit {

@@ -23,7 +23,7 @@ pub(super) async fn open_bus(
     metrics: &Metrics,
 ) -> Result<Arc<dyn DetectionBus>, Failure> {
     match bus {
-        Bus::Store => Ok(open::store(records, metrics)),
+        Bus::Embedded => Ok(open::store(records, metrics)),
         #[cfg(feature = "cluster")]
         Bus::Kafka(settings) => open::kafka(settings, clock, tasks, metrics)
             .await

@@ -146,7 +146,7 @@ fn resolved(text: &str) -> Result<prost_types::Timestamp, Failure> {
 /// An error of Kafka, with the flag that it is about.
 fn failure(error: &KafkaError) -> Failure {
     let flag = match error.field() {
-        Some(Field::BootstrapServers) => "--brokers: ",
+        Some(Field::Brokers) => "--brokers: ",
         Some(Field::Topic) => "--topic: ",
         Some(Field::Properties) => "--kafka-properties: ",
         _ => "",

@@ -7,7 +7,7 @@ use super::origin::Loaded;
 pub(crate) enum Bus {
     /// In the store itself.
     #[default]
-    Store,
+    Embedded,
     /// In a topic of Kafka.
     #[cfg(feature = "cluster")]
     Kafka(Box<anabranch_bus::kafka::KafkaSettings>),
@@ -16,7 +16,7 @@ pub(crate) enum Bus {
 /// Checks what is set of the bus. Only of the one that is chosen: of another nothing is used.
 pub(super) fn check(loaded: &[Loaded], problems: &mut Vec<String>) -> Bus {
     match super::check::of(loaded, "bus.kind", problems, kind) {
-        Kind::Store => Bus::Store,
+        Kind::Embedded => Bus::Embedded,
         #[cfg(feature = "cluster")]
         Kind::Kafka => Bus::Kafka(Box::new(kafka::check(loaded, problems))),
     }
@@ -25,19 +25,21 @@ pub(super) fn check(loaded: &[Loaded], problems: &mut Vec<String>) -> Bus {
 #[derive(Clone, Copy, Default)]
 enum Kind {
     #[default]
-    Store,
+    Embedded,
     #[cfg(feature = "cluster")]
     Kafka,
 }
 
 fn kind(text: &str) -> Result<Kind, String> {
     match text {
-        "store" => Ok(Kind::Store),
+        "embedded" => Ok(Kind::Embedded),
         #[cfg(feature = "cluster")]
         "kafka" => Ok(Kind::Kafka),
         #[cfg(not(feature = "cluster"))]
-        "kafka" => Err("this build has no Kafka; build it with --features cluster, or use store".to_owned()),
-        _ => Err(format!("there is no bus `{text}`; use store or kafka")),
+        "kafka" => {
+            Err("this build has no Kafka; build it with --features cluster, or use embedded".to_owned())
+        }
+        _ => Err(format!("there is no bus `{text}`; use embedded or kafka")),
     }
 }
 
@@ -54,7 +56,7 @@ mod kafka {
     /// The setting that an error is about.
     pub(crate) fn setting_of(field: Field) -> &'static str {
         match field {
-            Field::BootstrapServers => "bus.kafka.bootstrap_servers",
+            Field::Brokers => "bus.kafka.brokers",
             Field::Topic => "bus.kafka.topic",
             Field::DeadLetterTopic => "bus.kafka.dead_letter_topic",
             Field::Group => "bus.kafka.group",
@@ -68,7 +70,7 @@ mod kafka {
     pub(super) fn check(loaded: &[Loaded], problems: &mut Vec<String>) -> KafkaSettings {
         let text = |text: &str| Ok(text.to_owned());
         let mut get = |field: Field| of(loaded, setting_of(field), problems, text);
-        let (servers, topic, group) = (get(Field::BootstrapServers), get(Field::Topic), get(Field::Group));
+        let (servers, topic, group) = (get(Field::Brokers), get(Field::Topic), get(Field::Group));
         let (dead_letter_topic, client_id) = (get(Field::DeadLetterTopic), get(Field::ClientId));
         let settings = KafkaSettings {
             connection: Connection {

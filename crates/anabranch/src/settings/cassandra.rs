@@ -36,7 +36,7 @@ pub(super) fn check(loaded: &[Loaded], problems: &mut Vec<String>) -> CassandraS
     }
     CassandraSettings {
         contact_points: of(loaded, "store.cassandra.contact_points", problems, contact_points),
-        datacenter: of(loaded, "store.cassandra.datacenter", problems, optional),
+        datacenter: of(loaded, "store.cassandra.local_datacenter", problems, optional),
         keyspace: of(loaded, "store.cassandra.keyspace", problems, keyspace).unwrap_or_default(),
         replication_factor: of(loaded, "store.cassandra.replication_factor", problems, copies),
         consistency: of(loaded, "store.cassandra.consistency", problems, consistency),

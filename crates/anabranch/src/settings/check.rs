@@ -26,10 +26,10 @@ pub(super) fn check(loaded: &[Loaded]) -> Result<Settings, Vec<String>> {
         store,
         bus: super::bus::check(loaded, &mut problems),
     };
-    if settings.store.is_shared() && settings.bus == Bus::Store {
+    if settings.store.is_shared() && settings.bus == Bus::Embedded {
         problems.push(
-            "bus.kind is store, which is for one process; store.kind is cassandra, which several share: set bus.kind to \
-             kafka and bus.kafka.bootstrap_servers to where it answers"
+            "bus.kind is embedded, which is for one process; store.kind is cassandra, which several share: set bus.kind to \
+             kafka and bus.kafka.brokers to where it answers"
                 .to_owned(),
         );
     }

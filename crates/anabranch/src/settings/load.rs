@@ -61,23 +61,54 @@ fn layers(
         problems.extend(layer.unknown());
         builder = builder.add_source(layer);
     }
-    let loaded = merged(builder).map_err(|error| vec![error.to_string()])?;
-    Ok((loaded, problems))
+    match merged(builder).map_err(|error| vec![error.to_string()])? {
+        Ok(loaded) => Ok((loaded, problems)),
+        Err(more) => {
+            problems.extend(more);
+            Err(problems)
+        }
+    }
 }
 
-fn merged(builder: ConfigBuilder<DefaultState>) -> Result<Vec<Loaded>, ConfigError> {
+fn merged(builder: ConfigBuilder<DefaultState>) -> Result<Result<Vec<Loaded>, Vec<String>>, ConfigError> {
     // Not by `get`, which gives a value without its origin.
     let tables = builder.build()?.collect()?;
-    KEYS.iter()
-        .map(|key| {
-            let value = find(&tables, key.name).ok_or_else(|| ConfigError::NotFound(key.name.to_owned()))?;
-            Ok(Loaded {
+    let (mut loaded, mut problems) = (Vec::new(), Vec::new());
+    for key in &KEYS {
+        let value = find(&tables, key.name).ok_or_else(|| ConfigError::NotFound(key.name.to_owned()))?;
+        let origin = Origin::decode(value.origin());
+        match text(value.kind) {
+            Some(value) => loaded.push(Loaded {
                 name: key.name,
-                origin: Origin::decode(value.origin()),
-                value: value.into_string()?,
-            })
-        })
-        .collect()
+                origin,
+                value,
+            }),
+            None => problems.push(format!(
+                "{} (from {origin}): it is a table or a list of lists; give a text, a number, or a list of texts",
+                key.name
+            )),
+        }
+    }
+    Ok(if problems.is_empty() {
+        Ok(loaded)
+    } else {
+        Err(problems)
+    })
+}
+
+/// A value as it would be written in a variable: a list with commas between.
+fn text(kind: ValueKind) -> Option<String> {
+    match kind {
+        ValueKind::Array(values) => {
+            let values: Option<Vec<String>> = values.into_iter().map(|value| one(value.kind)).collect();
+            Some(values?.join(","))
+        }
+        kind => one(kind),
+    }
+}
+
+fn one(kind: ValueKind) -> Option<String> {
+    Value::new(None, kind).into_string().ok()
 }
 
 fn find(tables: &Map<String, Value>, name: &str) -> Option<Value> {

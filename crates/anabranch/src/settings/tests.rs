@@ -95,7 +95,7 @@ fn everything_that_is_wrong_is_named_at_once() {
     assert_eq!(problems.len(), 5, "{problems:?}");
     assert!(problems[0].contains("no setting `bus.kind_of`"));
     assert!(
-        problems.contains(&"bus.kind (from FILE): there is no bus `nats`; use store or kafka".to_owned())
+        problems.contains(&"bus.kind (from FILE): there is no bus `nats`; use embedded or kafka".to_owned())
     );
     assert!(
         problems
@@ -131,7 +131,7 @@ fn kafka_is_refused_where_the_build_has_none() {
     let problems = with(&SettingsArgs::default(), Some("[bus]\nkind = \"kafka\"\n"), &[]).unwrap_err();
     assert_eq!(
         problems,
-        ["bus.kind (from FILE): this build has no Kafka; build it with --features cluster, or use store"]
+        ["bus.kind (from FILE): this build has no Kafka; build it with --features cluster, or use embedded"]
     );
 }
 
@@ -148,7 +148,7 @@ mod cassandra {
         std::fs::write(&password_file, "s3cret\n").unwrap();
         let file = format!(
             "[store]\nkind = \"cassandra\"\n[store.cassandra]\ncontact_points = \"a:9042, b:9042\"\n\
-             datacenter = \"dc1\"\nconsistency = \"EACH_QUORUM\"\nusername = \"u\"\npassword_file = {password_file:?}\n\
+             local_datacenter = \"dc1\"\nconsistency = \"EACH_QUORUM\"\nusername = \"u\"\npassword_file = {password_file:?}\n\
              address_map = \"10.0.0.1=127.0.0.1:1\"\n[store.cassandra.tls]\nca_file = \"ca.pem\"\n\
              [bus]\nkind = \"kafka\"\n"
         );
@@ -187,11 +187,32 @@ mod cassandra {
 
 #[cfg(feature = "cluster")]
 #[test]
+fn a_list_is_what_its_parts_are_with_commas_between() {
+    let file = "[store]\nkind = \"cassandra\"\n[store.cassandra]\ncontact_points = [\"127.0.0.1:9042\", \"127.0.0.2:9042\"]\n\
+                [bus]\nkind = \"kafka\"\n[bus.kafka]\nbrokers = [\"a:9092\"]\n";
+    let (settings, _) = with(&SettingsArgs::default(), Some(file), &[]).unwrap();
+    let Bus::Kafka(kafka) = settings.bus else { panic!() };
+    assert_eq!(kafka.connection.brokers, "a:9092");
+}
+
+#[test]
+fn what_is_no_text_is_named() {
+    let file = "[server]\nlisten = [[\"a\"]]\n[store.embedded]\ndata_dir = { a = 1 }\n";
+    let problems = with(&SettingsArgs::default(), Some(file), &[]).unwrap_err();
+    assert!(
+        problems.iter().any(
+            |problem| problem.starts_with("server.listen (from FILE): it is a table or a list of lists;")
+        )
+    );
+}
+
+#[cfg(feature = "cluster")]
+#[test]
 fn what_is_set_of_kafka_is_checked_when_it_is_chosen() {
     let file = |kind: &str| {
         format!("[bus]\nkind = \"{kind}\"\n[bus.kafka]\ntopic = \"a b\"\npartitions = \"many\"\n")
     };
-    with(&SettingsArgs::default(), Some(&file("store")), &[]).unwrap();
+    with(&SettingsArgs::default(), Some(&file("embedded")), &[]).unwrap();
     let problems = with(&SettingsArgs::default(), Some(&file("kafka")), &[]).unwrap_err();
     assert_eq!(problems.len(), 2, "{problems:?}");
     assert_eq!(
@@ -201,13 +222,13 @@ fn what_is_set_of_kafka_is_checked_when_it_is_chosen() {
     assert!(problems[1].starts_with("bus.kafka.topic (from FILE): `a b` is no name for a topic"));
     let environment = [
         ("ANABRANCH_BUS__KIND", "kafka"),
-        ("ANABRANCH_BUS__KAFKA__BOOTSTRAP_SERVERS", "a:9092,b:9092"),
+        ("ANABRANCH_BUS__KAFKA__BROKERS", "a:9092,b:9092"),
         ("ANABRANCH_BUS__KAFKA__REPLICATION", "3"),
     ];
     let (settings, _) = with(&SettingsArgs::default(), None, &environment).unwrap();
     let Bus::Kafka(kafka) = settings.bus else {
         panic!("another bus")
     };
-    assert_eq!(kafka.connection.bootstrap_servers, "a:9092,b:9092");
+    assert_eq!(kafka.connection.brokers, "a:9092,b:9092");
     assert_eq!((kafka.partitions, kafka.replication), (12, Some(3)));
 }

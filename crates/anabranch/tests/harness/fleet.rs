@@ -82,7 +82,7 @@ impl Fleet {
             format!(
                 "[server]\ndefault_deadline = \"10s\"\ndeadline_max = \"10s\"\n[store]\nkind = \"cassandra\"\n[store.cassandra]\n\
                  contact_points = \"{reached}\"\naddress_map = \"{pairs}\"\nkeyspace = \"t{run}\"\nreplication_factor = {copies}\n\
-                 [bus]\nkind = \"kafka\"\n[bus.kafka]\nbootstrap_servers = \"{kafka}\"\n\
+                 [bus]\nkind = \"kafka\"\n[bus.kafka]\nbrokers = \"{kafka}\"\n\
                  topic = \"test.{run}\"\ndead_letter_topic = \"test.{run}.dead\"\ngroup = \"test.{run}\"\n\
                  create_topics = true\npartitions = 3\n"
             ),

@@ -217,7 +217,6 @@ async fn one_cycle(folder: &mut Folder, dice: &mut Dice, totals: &mut Totals) ->
     let mut admin = server.admin().await;
     let created = create_namespace(&mut admin, folder.namespace_there).await?;
     folder.namespace_there |= created;
-    let checked = Instant::now();
     if !fresh {
         check_all(&server, folder, totals).await?;
     }
@@ -232,7 +231,6 @@ async fn one_cycle(folder: &mut Folder, dice: &mut Dice, totals: &mut Totals) ->
     } else {
         Instant::now() + delay
     };
-    let _ = checked;
     if fresh {
         totals.kills_in_first_second += 1;
     }

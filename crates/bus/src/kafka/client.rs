@@ -19,7 +19,7 @@ pub(super) fn common(connection: &Connection) -> ClientConfig {
         config.set(name, value);
     }
     config
-        .set("bootstrap.servers", &connection.bootstrap_servers)
+        .set("bootstrap.servers", &connection.brokers)
         .set("client.id", &connection.client_id);
     config
 }

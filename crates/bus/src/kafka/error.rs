@@ -7,7 +7,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
     /// The addresses of brokers.
-    BootstrapServers,
+    Brokers,
     /// The topic.
     Topic,
     /// The topic of what can not be read.
@@ -140,7 +140,7 @@ impl KafkaError {
             | Self::TopicAbsent { field, .. }
             | Self::TopicNotCreated { field, .. }
             | Self::TopicRefused { field, .. } => Some(*field),
-            Self::Unreachable { .. } => Some(Field::BootstrapServers),
+            Self::Unreachable { .. } => Some(Field::Brokers),
             _ => None,
         }
     }

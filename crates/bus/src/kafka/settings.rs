@@ -11,7 +11,7 @@ const TOPIC_LENGTH_MAX: usize = 249;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
     /// Addresses to begin with: `HOST:PORT`, several with commas between.
-    pub bootstrap_servers: String,
+    pub brokers: String,
     /// What brokers log this client as.
     pub client_id: String,
     /// What is passed through to the client.
@@ -22,9 +22,9 @@ pub struct Connection {
 
 impl Connection {
     /// Brokers without a login.
-    pub fn to(bootstrap_servers: impl Into<String>) -> Self {
+    pub fn to(brokers: impl Into<String>) -> Self {
         Self {
-            bootstrap_servers: bootstrap_servers.into(),
+            brokers: brokers.into(),
             client_id: "anabranch".to_owned(),
             properties: Properties::default(),
             start_within: Duration::from_secs(10),
@@ -38,12 +38,12 @@ impl Connection {
             })
         };
         if let Some(wrong) = self
-            .bootstrap_servers
+            .brokers
             .split(',')
             .find(|address| !well_formed(address.trim()))
         {
             return Err(setting(
-                Field::BootstrapServers,
+                Field::Brokers,
                 format!("`{wrong}` is not an address; use HOST:PORT, several with commas between"),
             ));
         }
@@ -89,9 +89,9 @@ pub struct KafkaSettings {
 
 impl KafkaSettings {
     /// The defaults, on some brokers.
-    pub fn to(bootstrap_servers: impl Into<String>) -> Self {
+    pub fn to(brokers: impl Into<String>) -> Self {
         Self {
-            connection: Connection::to(bootstrap_servers),
+            connection: Connection::to(brokers),
             topic: "anabranch.detections".to_owned(),
             dead_letter_topic: "anabranch.detections.dead".to_owned(),
             group: "anabranch.planners".to_owned(),
@@ -281,13 +281,13 @@ mod tests {
         type Change = fn(&mut KafkaSettings);
         let wrong: [(Change, Field, &str); 8] = [
             (
-                |s| s.connection.bootstrap_servers = "a".to_owned(),
-                Field::BootstrapServers,
+                |s| s.connection.brokers = "a".to_owned(),
+                Field::Brokers,
                 "HOST:PORT",
             ),
             (
-                |s| s.connection.bootstrap_servers = "a:1,".to_owned(),
-                Field::BootstrapServers,
+                |s| s.connection.brokers = "a:1,".to_owned(),
+                Field::Brokers,
                 "HOST:PORT",
             ),
             (|s| s.connection.client_id.clear(), Field::ClientId, "name"),

@@ -82,7 +82,7 @@ impl<'a> Prober<'a> {
                     let _ = self.consumer.poll(Duration::ZERO);
                 }
                 KafkaError::Unreachable {
-                    servers: self.connection.bootstrap_servers.clone(),
+                    servers: self.connection.brokers.clone(),
                     within,
                     last: self.consumer.context().take(),
                 }

@@ -191,13 +191,13 @@ fn datacenter(session: &Session, settings: &CassandraSettings) -> Result<(String
         Some(datacenter) if known.contains(datacenter) => datacenter.clone(),
         Some(datacenter) => {
             return Err(open_error(format!(
-                "the cluster has no data centre `{datacenter}`; set store.cassandra.datacenter to one of: {}",
+                "the cluster has no data centre `{datacenter}`; set store.cassandra.local_datacenter to one of: {}",
                 names()
             )));
         }
         None if known.len() > 1 => {
             return Err(open_error(format!(
-                "the cluster has {} data centres; set store.cassandra.datacenter to the one that this server is in: {}",
+                "the cluster has {} data centres; set store.cassandra.local_datacenter to the one that this server is in: {}",
                 known.len(),
                 names()
             )));

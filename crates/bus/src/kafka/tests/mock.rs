@@ -16,6 +16,9 @@
 //!
 //! A broken connection is the code `_TRANSPORT`; brokers that are gone have a test of their own.
 
+use rdkafka::TopicPartitionList;
+use rdkafka::config::FromClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
@@ -92,12 +95,7 @@ async fn produce_each_code_has_its_outcome() {
         assert_eq!(told, Code::from(*code));
         cluster.clear_request_errors(Api::Produce);
         // The client may hold on to the code until it looks at the topic again.
-        let mut tries = 0;
-        while let Err(error) = process.bus.publish(&detection("a", 1)).await {
-            tries += 1;
-            assert!(tries < 100, "{code:?}: {error:?}");
-            process.clock.sleep(Duration::from_millis(100)).await;
-        }
+        confirmed(&process, &detection("a", 1)).await;
     }
     let (passing, staying) = (PRODUCE_PASSING.len() as u64, PRODUCE_STAYING.len() as u64);
     assert!(process.counted("produce_failures_total") >= staying);
@@ -117,7 +115,8 @@ async fn produce_without_a_broker_is_refused_in_time_and_never_blocks() {
         ..settings
     };
     let process = Process::start(&settings).await;
-    process.bus.publish(&detection("first", 1)).await.unwrap();
+    // The client meets the broker first, which may take longer than one publication may.
+    confirmed(&process, &detection("first", 1)).await;
     cluster.broker_down(-1).unwrap();
     let detections: Vec<Detection> = (0..5).map(|n| detection(&format!("id{n}"), 1)).collect();
     let mut publishing: Vec<_> = detections
@@ -147,15 +146,20 @@ async fn produce_without_a_broker_is_refused_in_time_and_never_blocks() {
         assert_eq!(code, Code::MessageTimedOut);
     }
     cluster.broker_up(-1).unwrap();
-    let mut published = Err(());
-    for _ in 0..20 {
-        published = process.bus.publish(&detection("after", 1)).await.map_err(drop);
-        if published.is_ok() {
-            break;
-        }
-    }
-    assert_eq!(published, Ok(()));
+    confirmed(&process, &detection("after", 1)).await;
     process.stop().await;
+}
+
+/// Publishes until it is confirmed.
+async fn confirmed(process: &Process, detection: &Detection) {
+    for _ in 0..100 {
+        if process.bus.publish(detection).await.is_ok() {
+            return;
+        }
+        // Those before it may still wait for their time to be over.
+        process.clock.sleep(Duration::from_millis(100)).await;
+    }
+    panic!("it is never confirmed");
 }
 
 /// Codes with which a broker may answer a fetch.
@@ -250,6 +254,7 @@ async fn commit(code: Raw) {
             },
         )
         .await;
+    committed(&process, &settings, 1).await;
     process.stop().await;
 
     let next = Process::start(&settings).await;
@@ -266,6 +271,26 @@ async fn commit(code: Raw) {
     assert!(again("open"), "{code:?}: what was not acked comes again");
     assert!(!again("acked"), "{code:?}: what was acked before it does not");
     next.stop().await;
+}
+
+/// Waits until the group has committed a position in the only partition.
+async fn committed(process: &Process, settings: &KafkaSettings, position: i64) {
+    let config = client::consumer(settings);
+    for _ in 0..600 {
+        let (config, topic) = (config.clone(), settings.topic.clone());
+        let looking = tokio::task::spawn_blocking(move || {
+            let asker: BaseConsumer = BaseConsumer::from_config(&config).unwrap();
+            let mut list = TopicPartitionList::new();
+            list.add_partition(&topic, 0);
+            let found = asker.committed_offsets(list, Duration::from_secs(5)).ok()?;
+            found.elements_for_topic(&topic).first()?.offset().to_raw()
+        });
+        if looking.await.unwrap().is_some_and(|found| found >= position) {
+            return;
+        }
+        process.clock.sleep(Duration::from_millis(50)).await;
+    }
+    panic!("position {position} is never committed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
