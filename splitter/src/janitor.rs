@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anabranch_model::{NamespaceName, PartitionKey, TimeInterval};
+use anabranch_model::{Consistency, NamespaceName, PartitionKey, TimeInterval};
 use anabranch_split::planted::{Bug, planted};
 use anabranch_split::{Retiring, SplitRecord, Step};
 use anabranch_storage::{ErrorKind, EventBounds, Moved, StoreError, StoredSplit, TableName, Walk};
@@ -93,7 +93,7 @@ impl Splitting {
 
     async fn holds_any(&self, table: &TableName, partition: &PartitionKey) -> Result<bool, StoreError> {
         let bounds = EventBounds::of_interval(TimeInterval::ALL);
-        let mut walk = Walk::new(table.clone(), partition.clone(), bounds, 1);
+        let mut walk = Walk::new(table.clone(), partition.clone(), bounds, 1, Consistency::default());
         loop {
             match walk.next(&*self.parts.events).await {
                 Ok(Some(page)) if page.events.is_empty() => {}
