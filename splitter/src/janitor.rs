@@ -93,7 +93,13 @@ impl Splitting {
 
     async fn holds_any(&self, table: &TableName, partition: &PartitionKey) -> Result<bool, StoreError> {
         let bounds = EventBounds::of_interval(TimeInterval::ALL);
-        let mut walk = Walk::new(table.clone(), partition.clone(), bounds, 1, Consistency::default());
+        let mut walk = Walk::new(
+            table.clone(),
+            partition.clone(),
+            bounds,
+            1,
+            Consistency::default(),
+        );
         loop {
             match walk.next(&*self.parts.events).await {
                 Ok(Some(page)) if page.events.is_empty() => {}

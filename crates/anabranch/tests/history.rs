@@ -100,7 +100,7 @@ fn a_history_on_cassandra_reads_back_as_it_was_written() {
     let Some(fleet) = harness::fleet::Fleet::new("history", place.path()) else {
         return;
     };
-    reads_back(place.path(), &Lane::Fleet(fleet), &["yearly"]);
+    reads_back(place.path(), &Lane::Fleet(Box::new(fleet)), &["yearly"]);
 }
 
 fn reads_back(place: &Path, lane: &Lane, namespaces: &[&'static str]) {

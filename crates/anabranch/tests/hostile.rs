@@ -264,7 +264,7 @@ async fn one(channel: &Channel, method: MethodDescriptor, n: u64) -> String {
     if method.name() == "IngestEventRecords" {
         return ingest(channel, &mut hostile).await;
     }
-    if method.name() == "WriteEventRecordsSync" && n % 2 == 0 {
+    if method.name() == "WriteEventRecordsSync" && n.is_multiple_of(2) {
         return write_and_read_back(channel, &mut hostile).await;
     }
     let message = match method.name() {

@@ -57,7 +57,7 @@ fn a_planner_and_a_splitter_heal_a_history_that_a_server_reads() {
     let Some(fleet) = harness::fleet::Fleet::new("split_history", place.path()) else {
         return;
     };
-    let lane = Lane::Fleet(fleet);
+    let lane = Lane::Fleet(Box::new(fleet));
     // The first server makes what all share.
     drop(lane.serve());
     let Lane::Fleet(fleet) = &lane else { return };

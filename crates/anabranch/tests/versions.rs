@@ -50,7 +50,7 @@ fn a_fleet_leaves_a_record_from_the_future_alone() {
     let Some(fleet) = harness::fleet::Fleet::new("versions", place.path()) else {
         return;
     };
-    let lane = Lane::Fleet(fleet);
+    let lane = Lane::Fleet(Box::new(fleet));
     // The first server makes what all share.
     drop(lane.serve());
     let Lane::Fleet(fleet) = &lane else { return };

@@ -1,8 +1,14 @@
 //! At which consistency statements go over the wire, read off the frames by a proxy before a real Cassandra: what a
 //! namespace asks for, what the store is set to, and what no namespace decides.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test panics when it fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test panics when it fails, and says when it does not run"
+)]
 
+#[expect(dead_code, reason = "here a store is opened through a proxy")]
 mod cluster;
 #[path = "cluster/proxy.rs"]
 mod proxy;

@@ -166,7 +166,9 @@ fn free() -> (String, u16) {
         let net = format!("127.{}.{}", 20 + number / 200, number % 200);
         // Below the ports that are given to those who ask for none.
         let jmx_port = 10_000 + (number % 70) * 300;
-        let nodes = (0..NODES as u16).map(|node| (format!("{net}.{}", node + 1), jmx_port + 100 * node));
+        let nodes = (0_u16..)
+            .take(NODES)
+            .map(|node| (format!("{net}.{}", node + 1), jmx_port + 100 * node));
         let free = nodes.clone().all(|(address, jmx)| {
             [7_000, 9_042, 9_092, 9_093]
                 .iter()

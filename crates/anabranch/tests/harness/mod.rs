@@ -223,7 +223,7 @@ pub(crate) enum Lane {
     Embedded(PathBuf),
     /// A server, a planner and a splitter on a real Cassandra and a real Kafka.
     #[cfg(feature = "cluster")]
-    Fleet(fleet::Fleet),
+    Fleet(Box<fleet::Fleet>),
 }
 
 impl Lane {

@@ -249,13 +249,13 @@ impl Pipeline {
         for kind in [TableKind::Data, TableKind::Wide] {
             direct.events.create_table(&table(kind)).await.unwrap();
         }
-        let (tasks, metrics) = (Tasks::new(), Metrics::default());
+        let (tasks, metrics, randomness) = (Tasks::new(), Metrics::default(), Randomness::from_seed(1));
         let bus = Arc::new(StoreBus::new(Arc::new(MemoryStore::new()), &Metrics::default()));
         let core = Core::start(
             servers,
             bus,
             clock.clone(),
-            &Randomness::from_seed(1),
+            &randomness,
             &tasks,
             &metrics,
             quiet(),
@@ -307,6 +307,7 @@ impl Pipeline {
             clock: self.clock.clone(),
             foreground: None,
             nudge: Arc::new(Notify::new()),
+            completed: Arc::new(Notify::new()),
         };
         let settings = SplitterSettings {
             sole_owner: true,
