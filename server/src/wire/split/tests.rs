@@ -129,12 +129,14 @@ fn what_can_not_be_a_partition_is_named_by_its_field() {
 
 #[test]
 fn every_state_has_one_name_on_the_wire_and_in_the_record() {
-    for number in 1..=12 {
+    // The last is of what stands where a record should, and can not be read.
+    for number in 1..=13 {
         let name = state(number).unwrap().unwrap();
         assert_eq!(State::from_str_name(name).unwrap() as i32, number);
+        assert_eq!(SplitState::NAMES.contains(&name), number <= 12, "{name}");
     }
     assert_eq!(state(0).unwrap(), None);
-    assert_eq!(state(13).unwrap_err().reason, Reason::InvalidSplitState);
+    assert_eq!(state(14).unwrap_err().reason, Reason::InvalidSplitState);
     for record in [SplitRecord::detected(key(), 1, NOW), planned(), completed()] {
         assert_eq!(split(&record).state().as_str_name(), record.state.name());
     }
