@@ -421,7 +421,7 @@ async fn matrix(points: &[String], all: bool) {
     } = matrix;
     drop(pipeline);
     for proxies in proxies.into_values() {
-        proxy::finish(proxies).await;
+        drop(proxies);
     }
     remove(points, &keyspace).await;
 }

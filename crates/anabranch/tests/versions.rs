@@ -25,6 +25,9 @@ use wire::response_context::ServedFrom;
 
 const NAMESPACE: &str = "versions";
 const EVENTS: i64 = 600;
+/// When they begin and end: within one partition.
+const FIRST_MICROS: i64 = 1_767_571_200_000_000;
+const END_MICROS: i64 = FIRST_MICROS + EVENTS * 1_000_000;
 const WITHIN: Duration = Duration::from_secs(180);
 
 /// Ids whose split records lie in one shard: the first one's is written by a newer version.
@@ -144,7 +147,7 @@ async fn load(server: &Server) {
     for id in ids() {
         let event = |n: i64| wire::EventRecord {
             time_series_id: id.clone(),
-            event_time: Some(harness::timestamp(1_767_571_200_000_000 + n * 1_000_000)),
+            event_time: Some(harness::timestamp(FIRST_MICROS + n * 1_000_000)),
             event_id: format!("{n:05}"),
             event_items: vec![wire::EventItem {
                 event_item_key: "value".to_owned(),
@@ -172,6 +175,11 @@ async fn until_served(server: &Server, id: &str, expected: ServedFrom) {
         let request = wire::ReadEventRecordsRequest {
             namespace: NAMESPACE.to_owned(),
             time_series_id: id.to_owned(),
+            // Nothing else is asked: a store may have to look into originals to know that they are empty.
+            time_interval: Some(wire::TimeInterval {
+                start: Some(harness::timestamp(FIRST_MICROS)),
+                end: Some(harness::timestamp(END_MICROS)),
+            }),
             page_size: 1_000,
             latency_slo: Some(harness::duration(60)),
             ..wire::ReadEventRecordsRequest::default()
