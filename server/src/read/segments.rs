@@ -30,6 +30,8 @@ use crate::split::OriginalReason;
 pub(super) struct Expected {
     /// That is served: it may have kept targets of earlier ones.
     pub(super) generation: u32,
+    /// Of the namespace that it was split in.
+    incarnation: u64,
     rows: u64,
     bytes: u64,
     /// What the scan meets first and last, where it reaches these ends of the target.
@@ -68,7 +70,7 @@ impl Segment {
         }
     }
 
-    fn target(scan: &ScanRequest, target: &Target, generation: u32) -> Self {
+    fn target(scan: &ScanRequest, target: &Target, serving: &Serving) -> Self {
         let EventBounds {
             lower,
             upper,
@@ -94,7 +96,8 @@ impl Segment {
         Self {
             original: scan.partition.clone(),
             expected: Some(Expected {
-                generation,
+                generation: serving.generation,
+                incarnation: serving.basis.incarnation,
                 rows: target.checksum.rows,
                 bytes: target.checksum.bytes,
                 first,
@@ -114,6 +117,13 @@ impl Segment {
 
     pub(super) fn is_original(&self) -> bool {
         self.expected.is_none()
+    }
+
+    /// What it takes to read it ahead, if it is a target: the incarnation of its namespace,
+    /// the request, and the bytes that it holds.
+    pub(super) fn to_read_ahead(&self) -> Option<(u64, &ScanRequest, u64)> {
+        let expected = self.expected.as_ref()?;
+        Some((expected.incarnation, &self.scan, expected.bytes))
     }
 
     /// Bytes that the store had to read for it so far.
@@ -160,7 +170,7 @@ impl Segment {
             }
             Some(expected) => {
                 fetch.diversion().note_target(expected);
-                let scanned = fetch.scan_target(&self.scan).await;
+                let scanned = fetch.scan_target(&self.scan, expected.incarnation).await;
                 scanned.inspect_err(|error| {
                     let certain = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt);
                     let reason = OriginalReason::TargetError;
@@ -191,13 +201,14 @@ impl Segment {
 
     /// The bounds may lie between two events of a target; but then it has others.
     async fn check_that_it_holds_anything(&self, fetch: &Fetch) -> Result<(), StoreError> {
+        let incarnation = self.expected.as_ref().map_or(0, |expected| expected.incarnation);
         let any = ScanRequest {
             bounds: EventBounds::of_interval(TimeInterval::ALL),
             events_max: 1,
             bytes_max: 1,
             ..self.scan.clone()
         };
-        let page = fetch.scan_target(&any).await?;
+        let page = fetch.scan_target(&any, incarnation).await?;
         if page.events.is_empty() && page.end == ScanEnd::Exhausted {
             return Err(self.short(fetch));
         }
@@ -262,7 +273,7 @@ pub(super) fn diverted(scan: &ScanRequest, serving: &Serving) -> VecDeque<Segmen
         .targets
         .iter()
         .filter(|target| touches(&scan.bounds, target));
-    let targets = touched.map(|target| Segment::target(scan, target, serving.generation));
+    let targets = touched.map(|target| Segment::target(scan, target, serving));
     let tail = tail(&scan.bounds, serving.boundary).map(|bounds| {
         Segment::original(ScanRequest {
             bounds,

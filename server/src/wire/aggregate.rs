@@ -99,7 +99,9 @@ fn row(found: AggregationRow, kind: AggregationKind) -> pb::AggregateRow {
     let group = found.group.map(|group| pb::AggregateGroup {
         group: match group {
             // The first span may begin before the first time that can be said.
-            Group::Time(time) => fields::timestamp(time.max(anabranch_model::EventTime::MIN)).map(WireGroup::Time),
+            Group::Time(time) => {
+                fields::timestamp(time.max(anabranch_model::EventTime::MIN)).map(WireGroup::Time)
+            }
             Group::Item(value) => Some(WireGroup::EventItemValue(value)),
         },
     });
