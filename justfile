@@ -30,3 +30,7 @@ demo:
 bench *ARGS:
     cargo run --release -- bench {{ARGS}}
     cargo bench -p anabranch-storage --bench engine
+
+# What splitting is worth on Cassandra, before and after: starts a node for each format of SSTables. About 40 minutes.
+bench-wide *ARGS:
+    cargo run --release --features cluster -- bench wide {{ARGS}}

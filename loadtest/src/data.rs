@@ -84,15 +84,19 @@ pub(crate) fn event_id(n: u64) -> String {
     format!("{n:08x}")
 }
 
+/// A time of the wire.
+pub(crate) fn timestamp(micros: i64) -> Timestamp {
+    Timestamp {
+        seconds: micros.div_euclid(1_000_000),
+        nanos: i32::try_from(micros.rem_euclid(1_000_000) * 1_000).unwrap_or(0),
+    }
+}
+
 /// A record of the wire.
 fn record(id: String, n: u64, micros: i64, payload: Bytes) -> EventRecord {
-    let nanos = i32::try_from(micros.rem_euclid(1_000_000) * 1_000).unwrap_or(0);
     EventRecord {
         time_series_id: id,
-        event_time: Some(Timestamp {
-            seconds: micros.div_euclid(1_000_000),
-            nanos,
-        }),
+        event_time: Some(timestamp(micros)),
         event_id: event_id(n),
         event_items: vec![EventItem {
             event_item_key: ITEM_KEY.to_owned(),

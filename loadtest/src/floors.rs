@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -75,6 +76,7 @@ pub(crate) fn bare_log(
     let pacer = pacer::start(per_second, seconds, move |_, intended| {
         // Room for a minute of arrivals; the log thread takes all that wait at once.
         let _ = send.send(intended);
+        ControlFlow::Continue(())
     })?;
     let latencies = log(&segment, &arrivals, &flush, frame_bytes)?;
     drop(flush);

@@ -28,6 +28,8 @@ mod reads;
 mod report;
 mod run;
 mod split;
+#[cfg(feature = "cluster")]
+pub mod wide;
 mod window;
 mod writes;
 

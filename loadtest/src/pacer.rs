@@ -5,6 +5,7 @@
 //! *meant*, and reports how late it was itself.
 
 use std::num::NonZeroU64;
+use std::ops::ControlFlow;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -13,12 +14,12 @@ use anyhow::{Context, Result};
 use crate::clock::now;
 use crate::latency::Latencies;
 
-/// Calls `send` with the number and the intended time of each arrival, at `per_second` for `seconds`.
-/// `send` must not wait. The handle returns how late each call was.
+/// Calls `send` with the number and the intended time of each arrival, at `per_second` for `seconds`, or until it says
+/// that it is enough. `send` must not wait. The handle returns how late each call was.
 pub(crate) fn start(
     per_second: f64,
     seconds: f64,
-    mut send: impl FnMut(u64, Instant) + Send + 'static,
+    mut send: impl FnMut(u64, Instant) -> ControlFlow<()> + Send + 'static,
 ) -> Result<JoinHandle<Result<Latencies>>> {
     thread::Builder::new()
         .name("pacer".to_owned())
@@ -37,8 +38,11 @@ pub(crate) fn start(
                 if !early.is_zero() {
                     thread::sleep(early);
                 }
-                lateness.record(now().saturating_duration_since(intended));
-                send(n, intended);
+                let late = now().saturating_duration_since(intended);
+                if send(n, intended).is_break() {
+                    break;
+                }
+                lateness.record(late);
             }
             Ok(lateness)
         })
@@ -53,7 +57,8 @@ mod tests {
     fn arrivals_are_evenly_spaced_from_the_first_and_none_is_left_out() {
         let (send, sent) = std::sync::mpsc::sync_channel(1_000);
         let pacer = start(1_000.0, 0.05, move |n, intended| {
-            send.send((n, intended)).unwrap()
+            send.send((n, intended)).unwrap();
+            ControlFlow::Continue(())
         })
         .unwrap();
         let lateness = pacer.join().unwrap().unwrap().summary();

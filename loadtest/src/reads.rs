@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use crate::client::{self, Client};
+use crate::client::{self, Client, NAMESPACE};
 use crate::clock::now;
 use crate::data::{self, PAGE_EVENT_BYTES};
 use crate::latency::{Latencies, Percentiles};
@@ -49,7 +49,7 @@ pub(crate) async fn load(client: &Client, seed: u64, wide: &Wide) -> Result<Dura
         n = until;
         more.then_some(batch)
     };
-    let window = writes::ingest_stream(client.clone(), next, LOAD_IN_FLIGHT).await?;
+    let window = writes::ingest_stream(client.clone(), NAMESPACE, next, LOAD_IN_FLIGHT).await?;
     ensure!(
         window.outcomes.all_ok() && window.events == wide.events,
         "loading id {} failed: {:?}",

@@ -1,6 +1,7 @@
 //! Durable writes: closed loops that find the most a server takes, and an open loop that asks what a write then costs.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -94,7 +95,10 @@ pub(crate) async fn ingest(
     for client in clients {
         let (client, source) = (client.clone(), source.clone());
         let next = move || (began.elapsed() < window).then(|| source.batch(shape.batch_events));
-        streams.push(tasks.spawn("ingest-loop", ingest_stream(client, next, shape.in_flight)));
+        streams.push(tasks.spawn(
+            "ingest-loop",
+            ingest_stream(client, NAMESPACE, next, shape.in_flight),
+        ));
     }
     let mut parts = Vec::new();
     for part in streams {
@@ -106,6 +110,7 @@ pub(crate) async fn ingest(
 /// Sends batches on one stream until there are no more, with `in_flight` of them not yet acknowledged.
 pub(crate) async fn ingest_stream(
     mut client: Client,
+    namespace: &str,
     mut next: impl FnMut() -> Option<Vec<EventRecord>> + Send,
     in_flight: usize,
 ) -> Result<Window> {
@@ -128,7 +133,7 @@ pub(crate) async fn ingest_stream(
             waiting.insert(batch_id.clone(), (now(), events.len() as u64));
             number += 1;
             let request = IngestEventRecordsRequest {
-                namespace: NAMESPACE.to_owned(),
+                namespace: namespace.to_owned(),
                 batch_id,
                 events,
             };
@@ -255,6 +260,7 @@ pub(crate) async fn tail(
         )]
         let to = (n % senders.len() as u64) as usize;
         let _ = senders[to].try_send(intended);
+        ControlFlow::Continue(())
     })?;
     let mut tail = Tail::new()?;
     for part in loops {

@@ -27,7 +27,7 @@ use std::time::Duration;
 use anabranch_bus::{BusError, DetectionBus};
 use anabranch_catalog::{Ground, LoadedNamespace, SplitWatch, ground, load, names};
 use anabranch_model::{EventTime, NamespaceName, PartitionKey};
-use anabranch_runtime::{Clock, Foreground, Randomness, error_chain};
+use anabranch_runtime::{Clock, Foreground, OwnPages, Randomness, error_chain};
 use anabranch_split::{LeaseWatch, SplitReason, SplitState, Step};
 use anabranch_storage::{ErrorKind, EventStore, Moved, RecordStore, SplitRecords, StoreError, StoredSplit};
 use tokio::sync::Notify;
@@ -53,7 +53,7 @@ pub struct PlannerParts {
     pub freezer: Arc<dyn Freezer>,
     /// Time.
     pub clock: Arc<dyn Clock>,
-    /// How long requests take beside it, where that is known.
+    /// How long requests take beside it, where that is known; elsewhere its own pages have to tell.
     pub foreground: Option<Arc<Foreground>>,
     /// Rung by whoever wants a sweep now.
     pub nudge: Arc<Notify>,
@@ -104,6 +104,7 @@ pub(crate) struct Planning {
     noted: Mutex<BTreeSet<(NamespaceName, PartitionKey)>>,
     /// Rung by the intake.
     recorded: Notify,
+    own_pages: OwnPages,
 }
 
 /// What a planner has seen of the records.
@@ -141,6 +142,7 @@ impl Planner {
             owner: randomness.next_u64(),
             noted: Mutex::new(BTreeSet::new()),
             recorded: Notify::new(),
+            own_pages: OwnPages::default(),
         };
         Self {
             planning: Arc::new(planning),
@@ -273,11 +275,12 @@ impl Planning {
         EventTime::from_micros(self.parts.clock.unix_micros())
     }
 
-    fn foreground(&self) -> Option<Duration> {
-        self.parts
-            .foreground
-            .as_ref()
-            .map(|foreground| foreground.latency())
+    /// What requests of others take; where they are not of this process, what its own pages say of them.
+    fn foreground(&self) -> Duration {
+        match &self.parts.foreground {
+            Some(foreground) => foreground.latency(),
+            None => self.own_pages.excess(),
+        }
     }
 
     fn note(&self, namespace: &NamespaceName, partition: &PartitionKey) {

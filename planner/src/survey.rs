@@ -143,6 +143,16 @@ impl Planning {
         }))
     }
 
+    async fn next_page(&self, walk: &mut Walk) -> Result<Option<ScanPage>, StoreError> {
+        let asked = self.parts.clock.elapsed();
+        let page = walk.next(&*self.parts.events).await?;
+        if page.is_some() {
+            self.own_pages
+                .observe(self.parts.clock.elapsed().saturating_sub(asked));
+        }
+        Ok(page)
+    }
+
     /// Leaves a partition alone for a while.
     async fn park(
         &self,
@@ -358,7 +368,8 @@ impl<'a> Surveyor<'a> {
         let page_bytes = page_bytes(record.attempts);
         let consistency = self.ground.settings.survey_consistency();
         let mut walk = Walk::new(table, record.partition.clone(), bounds, page_bytes, consistency);
-        while let Some(mut page) = walk.next(&*planning.parts.events).await? {
+        planning.own_pages.begin();
+        while let Some(mut page) = planning.next_page(&mut walk).await? {
             if std::mem::take(&mut skips) && !page.events.is_empty() {
                 page.events.remove(0);
             }

@@ -120,7 +120,8 @@ impl Core {
             detector: Detector::start(bus, clock.clone(), tasks, metrics, settings.detect),
             splits: splits.clone(),
             foreground: foreground.clone(),
-        });
+        })
+        .reading_ahead(tasks);
         let admin = Admin::new(
             namespaces.clone(),
             keeper.clone(),

@@ -21,7 +21,8 @@ use anabranch_split::planted::{Bug, planted};
 use anabranch_split::record::{page_bytes, total};
 use anabranch_split::{Checksum, Copied, Lease, Pace, SplitPlan, SplitReason, SplitState, Step, Target};
 use anabranch_storage::{
-    EventBounds, Moved, PartitionAppend, SplitSlot, StoreError, StoredSplit, TableKind, TableName, Walk,
+    EventBounds, Moved, PartitionAppend, ScanPage, SplitSlot, StoreError, StoredSplit, TableKind, TableName,
+    Walk,
 };
 use futures::future::join;
 use tracing::{info, warn};
@@ -79,6 +80,16 @@ impl Splitting {
         Ok(true)
     }
 
+    async fn next_page(&self, walk: &mut Walk) -> Result<Option<ScanPage>, StoreError> {
+        let asked = self.parts.clock.elapsed();
+        let page = walk.next(&*self.parts.events).await?;
+        if page.is_some() {
+            self.own_pages
+                .observe(self.parts.clock.elapsed().saturating_sub(asked));
+        }
+        Ok(page)
+    }
+
     /// Has a split that the store ended tried again.
     async fn fail(
         &self,
@@ -128,6 +139,7 @@ impl Copier<'_> {
         }
         if let SplitState::Splitting { copied, .. } = &self.held.record.state {
             let done = copied.targets as usize;
+            self.splitting.own_pages.begin();
             let skipped = usize::from(done > 0 && planted(Bug::CopySkipsAfterCheckpoint));
             // Newest first, as the store has them.
             for n in done + skipped..plan.targets.len() {
@@ -136,6 +148,7 @@ impl Copier<'_> {
             let fence = self.held.record.fence;
             self.step(Step::Verify { fence }).await?;
         }
+        self.splitting.own_pages.begin();
         let mut read_back = Vec::with_capacity(plan.targets.len());
         for target in &plan.targets {
             read_back.push(match planted(Bug::VerifiesInMemory) {
@@ -213,9 +226,10 @@ impl Copier<'_> {
         let page_bytes = page_bytes(self.held.record.attempts);
         let consistency = self.survey_consistency;
         let mut walk = Walk::new(table, original.clone(), bounds, page_bytes, consistency);
-        let (events, to) = (&*splitting.parts.events, target.partition(&original));
+        let to = target.partition(&original);
         let mut since = 0;
-        let mut ahead = walk.next(events).await?;
+        // Not counted among the pages that tell of others: nothing of this splitter's own is written beside it.
+        let mut ahead = walk.next(&*splitting.parts.events).await?;
         while let Some(page) = ahead {
             splitting.metrics.read(self.namespace, page.bytes_read);
             let mut rows = Checksum::default();
@@ -223,7 +237,8 @@ impl Copier<'_> {
                 rows.add_event(&original.time_series_id, event);
             }
             // The next page is read while this one is written.
-            let (appended, next) = join(self.append(&to, page.events, &copied), walk.next(events)).await;
+            let append = self.append(&to, page.events, &copied);
+            let (appended, next) = join(append, splitting.next_page(&mut walk)).await;
             appended?;
             splitting.metrics.written(self.namespace, rows.bytes);
             copied.checksum_rows += rows.rows;
@@ -289,7 +304,7 @@ impl Copier<'_> {
             Consistency::default(),
         );
         let mut found = Checksum::default();
-        while let Some(page) = walk.next(&*self.splitting.parts.events).await? {
+        while let Some(page) = self.splitting.next_page(&mut walk).await? {
             self.splitting.metrics.validated(self.namespace, page.bytes_read);
             for event in &page.events {
                 found.add_event(&original.time_series_id, event);

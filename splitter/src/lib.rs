@@ -25,7 +25,7 @@ use std::time::Duration;
 use anabranch_catalog::{Ground, LoadedNamespace, Look, SplitWatch, Wake, ground, load, names};
 use anabranch_model::namespace::Rollout;
 use anabranch_model::{EventTime, NamespaceName, PartitionKey, WideTable};
-use anabranch_runtime::{Clock, Foreground, Randomness, error_chain};
+use anabranch_runtime::{Clock, Foreground, OwnPages, Randomness, error_chain};
 use anabranch_split::{LeaseWatch, SplitRecord, SplitState};
 use anabranch_storage::{ErrorKind, EventStore, RecordStore, SplitRecords, StoreError, StoredSplit};
 use tokio::sync::Notify;
@@ -45,7 +45,7 @@ pub struct SplitterParts {
     pub records: Arc<dyn RecordStore>,
     /// Time.
     pub clock: Arc<dyn Clock>,
-    /// How long requests take beside it, where that is known.
+    /// How long requests take beside it, where that is known; elsewhere its own pages have to tell.
     pub foreground: Option<Arc<Foreground>>,
     /// Rung by whoever wants a sweep now: a planner with a plan, in one process.
     pub nudge: Arc<Notify>,
@@ -80,6 +80,7 @@ pub(crate) struct Splitting {
     metrics: SplitterMetrics,
     /// Tells this splitter from others.
     owner: u64,
+    own_pages: OwnPages,
 }
 
 /// What a splitter has seen of the records.
@@ -117,6 +118,7 @@ impl Splitter {
             settings,
             metrics,
             owner: randomness.next_u64(),
+            own_pages: OwnPages::default(),
         };
         Self { splitting, sweeping }
     }
@@ -285,11 +287,12 @@ impl Splitting {
         EventTime::from_micros(self.parts.clock.unix_micros())
     }
 
-    fn foreground(&self) -> Option<Duration> {
-        self.parts
-            .foreground
-            .as_ref()
-            .map(|foreground| foreground.latency())
+    /// What requests of others take; where they are not of this process, what its own pages say of them.
+    fn foreground(&self) -> Duration {
+        match &self.parts.foreground {
+            Some(foreground) => foreground.latency(),
+            None => self.own_pages.excess(),
+        }
     }
 
     fn round_failed(&self, error: &StoreError) {

@@ -36,7 +36,7 @@ pub(crate) struct Key {
 }
 
 /// Every setting, in the order that `config show` prints them.
-pub(crate) const KEYS: [Key; 35] = [
+pub(crate) const KEYS: [Key; 36] = [
     key(
         "server.listen",
         "127.0.0.1:7600",
@@ -83,6 +83,13 @@ pub(crate) const KEYS: [Key; 35] = [
         "server.message_bytes_max",
         "16MiB",
         "largest message of a request",
+        None,
+    ),
+    key(
+        "server.divert_reads",
+        "true",
+        "read split partitions from what they were split into, where their namespace says so; false: this server reads \
+         originals only",
         None,
     ),
     key(
@@ -270,6 +277,7 @@ pub(crate) struct Settings {
     pub(crate) requests_in_flight_max: usize,
     pub(crate) request_bytes_in_flight_max: usize,
     pub(crate) message_bytes_max: usize,
+    pub(crate) divert_reads: bool,
     pub(crate) planner_listen: String,
     pub(crate) splitter_listen: String,
     pub(crate) store: StoreSettings,

@@ -7,6 +7,7 @@
 pub mod clock;
 mod errors;
 mod foreground;
+mod own_pages;
 pub mod randomness;
 pub mod tasks;
 pub mod telemetry;
@@ -14,5 +15,6 @@ pub mod telemetry;
 pub use clock::{Clock, Deadline, ManualClock, SystemClock};
 pub use errors::error_chain;
 pub use foreground::Foreground;
+pub use own_pages::OwnPages;
 pub use randomness::Randomness;
 pub use tasks::Tasks;

@@ -21,15 +21,15 @@ impl Pace {
     }
 
     /// Counts a page that was read, and says how long to wait before the next. `foreground` is what reads and writes
-    /// of others take at present, if that is known.
+    /// of others take at present.
     pub fn after_page(
         &mut self,
         elapsed: Duration,
         bytes: u64,
         bytes_per_second: u64,
-        foreground: Option<Duration>,
+        foreground: Duration,
     ) -> Duration {
-        let slow = foreground.map_or(0.0, |latency| latency.as_secs_f64() / SLOW.as_secs_f64());
+        let slow = foreground.as_secs_f64() / SLOW.as_secs_f64();
         let divisor = (1.0 + slow).min(DIVISOR_MAX);
         #[expect(clippy::cast_precision_loss, reason = "a wait needs no more digits")]
         let seconds = bytes as f64 * divisor / bytes_per_second.max(1) as f64;
@@ -48,20 +48,15 @@ mod tests {
     fn pages_are_spread_to_the_bytes_allowed_and_slower_beside_slow_requests() {
         let mut pace = Pace::new(Duration::ZERO);
         assert_eq!(
-            pace.after_page(Duration::ZERO, 500, 1_000, None),
+            pace.after_page(Duration::ZERO, 500, 1_000, Duration::ZERO),
             Duration::from_millis(500)
         );
         assert_eq!(
-            pace.after_page(
-                Duration::from_millis(500),
-                500,
-                1_000,
-                Some(Duration::from_millis(20))
-            ),
+            pace.after_page(Duration::from_millis(500), 500, 1_000, Duration::from_millis(20)),
             Duration::from_secs(1)
         );
         assert_eq!(
-            pace.after_page(Duration::from_secs(9), 500, 1_000, Some(Duration::from_secs(9))),
+            pace.after_page(Duration::from_secs(9), 500, 1_000, Duration::from_secs(9)),
             Duration::from_secs(8)
         );
     }
@@ -70,7 +65,7 @@ mod tests {
         /// Pages with time between them, by a worker that waits as it is told.
         #[test]
         fn no_run_of_pages_is_faster_than_its_bytes_a_second(
-            pages in proptest::collection::vec((0u64..2_000_000, 0u64..3_000, proptest::option::of(0u64..500)), 1..50),
+            pages in proptest::collection::vec((0u64..2_000_000, 0u64..3_000, 0u64..500), 1..50),
             bytes_per_second in 40_000u64..10_000_000,
         ) {
             let mut pace = Pace::new(Duration::ZERO);
@@ -78,7 +73,7 @@ mod tests {
             let mut least = 0.0;
             for (bytes, read_ms, foreground_ms) in pages {
                 elapsed += Duration::from_millis(read_ms);
-                let foreground = foreground_ms.map(Duration::from_millis);
+                let foreground = Duration::from_millis(foreground_ms);
                 let wait = pace.after_page(elapsed, bytes, bytes_per_second, foreground);
                 prop_assert!(wait <= Duration::from_secs(60), "{wait:?}");
                 elapsed += wait;
@@ -95,9 +90,9 @@ mod tests {
                 Pace::new(Duration::ZERO).after_page(Duration::ZERO, bytes, bytes_per_second, foreground)
             };
             let (less, more) = (Duration::from_millis(a.min(b)), Duration::from_millis(a.max(b)));
-            prop_assert!(wait(None) <= wait(Some(less)));
-            prop_assert!(wait(Some(less)) <= wait(Some(more)));
-            prop_assert!(wait(Some(Duration::MAX)) <= wait(None).saturating_mul(17) + Duration::from_millis(1));
+            prop_assert!(wait(Duration::ZERO) <= wait(less));
+            prop_assert!(wait(less) <= wait(more));
+            prop_assert!(wait(Duration::MAX) <= wait(Duration::ZERO).saturating_mul(17) + Duration::from_millis(1));
         }
     }
 }

@@ -90,6 +90,16 @@ impl EventBounds {
         self.interval.contains(key.time) && (self.lower.as_ref(), self.upper.as_ref()).contains(key)
     }
 
+    /// True when a key lies behind their upper end.
+    pub fn upper_excludes(&self, key: &EventKey) -> bool {
+        let past = match &self.upper {
+            Bound::Unbounded => false,
+            Bound::Included(upper) => key > upper,
+            Bound::Excluded(upper) => key >= upper,
+        };
+        past || key.time >= self.interval.end
+    }
+
     /// The same, less everything up to and including `key` in the order of `direction`.
     #[must_use]
     pub fn after(mut self, key: EventKey, direction: Direction) -> Self {

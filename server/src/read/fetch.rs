@@ -13,6 +13,7 @@ use anabranch_model::{Direction, PartitionKey, TimeSeriesId};
 use anabranch_storage::{ErrorKind, EventStore, ScanEnd, ScanPage, ScanRequest, StoreError, TableName};
 use tokio::sync::Semaphore;
 
+use super::ahead::ReadAhead;
 use super::diversion::Diversion;
 use super::metrics::ReadMetrics;
 use crate::detect::Detector;
@@ -34,6 +35,8 @@ pub(super) struct Fetch {
     warnings: Mutex<BTreeSet<String>>,
     diversion: Diversion,
     detector: Option<Detector>,
+    /// What was and is read ahead, and how many targets ahead of this request.
+    ahead: Option<(Arc<ReadAhead>, usize)>,
 }
 
 impl Fetch {
@@ -57,6 +60,15 @@ impl Fetch {
             warnings: Mutex::default(),
             diversion,
             detector,
+            ahead: None,
+        }
+    }
+
+    /// The same, with so many targets read ahead.
+    pub(super) fn reading_ahead(self, ahead: Arc<ReadAhead>, targets: usize) -> Self {
+        Self {
+            ahead: Some((ahead, targets)),
+            ..self
         }
     }
 
@@ -81,8 +93,27 @@ impl Fetch {
         &self.diversion
     }
 
+    /// Begins to read the targets that a stream comes to: incarnation, request and bytes of each, those behind the first.
+    pub(super) fn read_ahead<'a>(&self, targets: impl Iterator<Item = (u64, &'a ScanRequest, u64)>) {
+        if let Some((ahead, count)) = &self.ahead {
+            for (incarnation, scan, bytes) in targets.skip(1).take(*count) {
+                ahead.begin(incarnation, scan, bytes);
+            }
+        }
+    }
+
     /// A page of a target. A table that is gone is trouble like any other: its original is there.
-    pub(super) async fn scan_target(&self, request: &ScanRequest) -> Result<ScanPage, StoreError> {
+    pub(super) async fn scan_target(
+        &self,
+        request: &ScanRequest,
+        incarnation: u64,
+    ) -> Result<ScanPage, StoreError> {
+        if let Some((ahead, _)) = &self.ahead
+            && let Some(page) = ahead.page(incarnation, request).await
+        {
+            self.bytes_read.fetch_add(page.bytes_read, Ordering::Relaxed);
+            return Ok(page);
+        }
         let _request = self.request.acquire().await;
         let _server = self.server.acquire().await;
         let page = self.events.scan(request).await?;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub use super::ahead::AheadLimits;
+
 /// Bounds of the read path, per server and per request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadLimits {
@@ -11,6 +13,8 @@ pub struct ReadLimits {
     pub request_partitions_max: usize,
     /// Partitions a walk opens in parallel before it knows how full they are.
     pub fan_out_start: usize,
+    /// How much is read ahead of walks through targets; `None` where the store is so near that it would be wasted.
+    pub ahead: Option<AheadLimits>,
     /// How long an aggregation may take when the request does not say.
     pub aggregate_slo: Duration,
     /// Groups that one part of an aggregation holds.
@@ -29,6 +33,7 @@ impl Default for ReadLimits {
             server_partitions_max: 256,
             request_partitions_max: 32,
             fan_out_start: 8,
+            ahead: None,
             aggregate_slo: Duration::from_secs(30),
             groups_max: 200_000,
             group_bytes_max: 64 << 20,

@@ -13,6 +13,7 @@
 //! What a namespace holds comes as a [`crate::namespaces::NamespaceView`]; nothing here changes it.
 
 mod aggregate;
+mod ahead;
 mod cursor;
 mod diversion;
 mod fan_out;
@@ -36,6 +37,6 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
-pub use limits::ReadLimits;
+pub use limits::{AheadLimits, ReadLimits};
 pub use reader::{Healing, Reader};
 pub use token::PageTokens;

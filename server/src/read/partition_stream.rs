@@ -107,6 +107,7 @@ impl PartitionStream {
                 self.opened = true;
                 fetch.partition_opened();
             }
+            fetch.read_ahead(self.segments.iter().filter_map(Segment::to_read_ahead));
             // Built in a loop and not by a closure: the compiler does not see that one is general enough.
             let mut fetches = Vec::new();
             let mut left = Some(ask);

@@ -13,13 +13,14 @@ use std::time::Duration;
 use anabranch_model::namespace::Rollout;
 use anabranch_model::{Direction, EventRecord, TimeInterval};
 use anabranch_runtime::telemetry::Metrics;
-use anabranch_runtime::{Clock, Deadline, Foreground};
+use anabranch_runtime::{Clock, Deadline, Foreground, Tasks};
 use anabranch_storage::{EventStore, StoreError};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::aggregate::FinishedParts;
+use super::ahead::ReadAhead;
 use super::cursor::{Cursor, Position};
 use super::diversion::Diversion;
 use super::fan_out::{FanOut, Hints};
@@ -54,6 +55,7 @@ pub struct Reader {
     pub(super) hints: Hints,
     pub(super) finished: FinishedParts,
     pub(super) healing: Option<Healing>,
+    ahead: Option<Arc<ReadAhead>>,
 }
 
 /// What reads of wide partitions go through.
@@ -86,6 +88,7 @@ impl Reader {
             finished: FinishedParts::new(&limits),
             limits,
             healing: None,
+            ahead: None,
         }
     }
 
@@ -93,6 +96,15 @@ impl Reader {
     #[must_use]
     pub fn healing(mut self, healing: Healing) -> Self {
         self.healing = Some(healing);
+        self
+    }
+
+    /// The same, which reads ahead of walks as far as its limits say, by tasks of this owner.
+    #[must_use]
+    pub fn reading_ahead(mut self, tasks: &Tasks) -> Self {
+        let (events, server, clock) = (self.events.clone(), self.server.clone(), self.clock.clone());
+        let ahead = |limits| Arc::new(ReadAhead::new(events, server, clock, tasks.clone(), limits));
+        self.ahead = self.limits.ahead.map(ahead);
         self
     }
 
@@ -186,7 +198,11 @@ impl Reader {
             scope: asked.scope,
         };
         let order = route.scope.order();
-        let mut fetch = self.fetch(view, Way::Rollout);
+        let goes_on = !asked.paging.page_token.is_empty();
+        let mut fetch = self.fetch(view, |ahead| match hinted_id(&route.scope) {
+            id if id.is_empty() => 0,
+            id => ahead.note(&view.name, &id, goes_on),
+        });
         let began = self.clock.elapsed();
         let mut filled = Box::pin(self.fill(&route, &asked.matcher, &cursor, limits, &fetch)).await;
         // Of partitions ahead, too, which the page did not come to.
@@ -321,27 +337,35 @@ impl Reader {
         Deadline::after(&*self.clock, budget)
     }
 
-    /// One request's way to the store.
-    pub(super) fn fetch(&self, view: &ReadView, way: Way) -> Arc<Fetch> {
+    /// One request's way to the store, with as many targets read ahead as `ahead` says.
+    pub(super) fn fetch(&self, view: &ReadView, ahead: impl FnOnce(&ReadAhead) -> usize) -> Arc<Fetch> {
+        let way = self
+            .healing
+            .as_ref()
+            .map_or(Way::Rollout, |healing| healing.splits.way());
         let detector = self.healing.as_ref().map(|healing| healing.detector.clone());
-        self.fetch_of(view, way, detector)
+        let fetch = self.fetch_of(view, way, detector);
+        Arc::new(match &self.ahead {
+            None => fetch,
+            Some(of_server) => fetch.reading_ahead(of_server.clone(), ahead(of_server)),
+        })
     }
 
     /// The second read of a comparison tells nobody what it read: the first has told.
     fn shadow_fetch(&self, view: &ReadView) -> Arc<Fetch> {
-        self.fetch_of(view, Way::Targets, None)
+        Arc::new(self.fetch_of(view, Way::Targets, None))
     }
 
-    fn fetch_of(&self, view: &ReadView, way: Way, detector: Option<Detector>) -> Arc<Fetch> {
+    fn fetch_of(&self, view: &ReadView, way: Way, detector: Option<Detector>) -> Fetch {
         let splits = self.healing.as_ref().map(|healing| healing.splits.clone());
-        Arc::new(Fetch::new(
+        Fetch::new(
             self.events.clone(),
             self.server.clone(),
             self.limits.request_partitions_max,
             self.metrics.clone(),
             Diversion::new(view.clone(), splits, way),
             detector,
-        ))
+        )
     }
 
     pub(super) fn finish(&self, context: &mut ResponseContext, fetch: &Fetch, arrived: Duration) {

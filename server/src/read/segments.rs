@@ -32,6 +32,8 @@ use crate::split::OriginalReason;
 pub(super) struct Expected {
     /// That is served: it may have kept targets of earlier ones.
     pub(super) generation: u32,
+    /// Of the namespace that it was split in.
+    incarnation: u64,
     rows: u64,
     bytes: u64,
     /// What the scan meets first and last, where it reaches these ends of the target.
@@ -70,7 +72,7 @@ impl Segment {
         }
     }
 
-    fn target(scan: &ScanRequest, target: &Target, generation: u32) -> Self {
+    fn target(scan: &ScanRequest, target: &Target, serving: &Serving) -> Self {
         let EventBounds {
             lower,
             upper,
@@ -96,7 +98,8 @@ impl Segment {
         Self {
             original: scan.partition.clone(),
             expected: Some(Expected {
-                generation,
+                generation: serving.generation,
+                incarnation: serving.basis.incarnation,
                 rows: target.checksum.rows,
                 bytes: target.checksum.bytes,
                 first,
@@ -118,6 +121,13 @@ impl Segment {
 
     pub(super) fn is_original(&self) -> bool {
         self.expected.is_none()
+    }
+
+    /// What it takes to read it ahead, if it is a target: the incarnation of its namespace,
+    /// the request, and the bytes that it holds.
+    pub(super) fn to_read_ahead(&self) -> Option<(u64, &ScanRequest, u64)> {
+        let expected = self.expected.as_ref()?;
+        Some((expected.incarnation, &self.scan, expected.bytes))
     }
 
     /// Bytes that the store had to read for it so far.
@@ -183,7 +193,8 @@ impl Segment {
     /// A page of the target. A table that is gone, or bytes that can not be read, are what is stored; any other error is
     /// one of asking for it.
     async fn scan_target(&self, fetch: &Fetch, scan: &ScanRequest) -> Result<ScanPage, StoreError> {
-        let scanned = fetch.scan_target(scan).await;
+        let incarnation = self.expected.as_ref().map_or(0, |expected| expected.incarnation);
+        let scanned = fetch.scan_target(scan, incarnation).await;
         scanned.inspect_err(|error| {
             let proven = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt);
             let reason = OriginalReason::TargetError;
@@ -272,7 +283,7 @@ pub(super) fn diverted(scan: &ScanRequest, serving: &Serving) -> VecDeque<Segmen
         .targets
         .iter()
         .filter(|target| touches(&scan.bounds, target));
-    let targets = touched.map(|target| Segment::target(scan, target, serving.generation));
+    let targets = touched.map(|target| Segment::target(scan, target, serving));
     let tail = tail(&scan.bounds, serving.boundary).map(|bounds| {
         Segment::original(ScanRequest {
             bounds,

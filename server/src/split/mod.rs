@@ -47,6 +47,9 @@ use self::repair::Repairs;
 /// How splits are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SplitsSettings {
+    /// Whether reads may be diverted at all. A server that may not reads originals, whatever a namespace's rollout
+    /// says, and compares nothing.
+    pub divert: bool,
     /// How often the filters are brought up to date.
     pub filter_refresh: Duration,
     /// How often they are made again from every record, in case a change was not told.
@@ -62,6 +65,7 @@ pub struct SplitsSettings {
 impl Default for SplitsSettings {
     fn default() -> Self {
         Self {
+            divert: true,
             filter_refresh: Duration::from_secs(1),
             filter_rebuild: Duration::from_secs(300),
             record_cache_ttl: Duration::from_secs(10),
@@ -77,6 +81,7 @@ pub struct Splits(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    divert: bool,
     records: SplitRecords,
     filter: Arc<SplitFilter>,
     refresher: Refresher,
@@ -152,6 +157,7 @@ impl Splits {
             settings.filter_rebuild,
         );
         let splits = Self(Arc::new(Inner {
+            divert: settings.divert,
             records,
             filter,
             refresher,
@@ -214,6 +220,15 @@ impl Splits {
     /// Targets could not be read as they should: nothing reads them until the record was looked at.
     pub(crate) async fn report(&self, damage: Damage) {
         self.0.repairs.report(damage).await;
+    }
+
+    /// Which way a request goes that leaves it to the rollout.
+    pub(crate) fn way(&self) -> Way {
+        if self.0.divert {
+            Way::Rollout
+        } else {
+            Way::Originals
+        }
     }
 
     /// Where to read a partition.

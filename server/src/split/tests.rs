@@ -1,3 +1,4 @@
+mod ahead;
 mod comparing;
 mod serving;
 mod support;

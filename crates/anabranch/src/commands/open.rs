@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use anabranch_runtime::telemetry::Metrics;
 use anabranch_runtime::{Randomness, SystemClock};
+#[cfg(feature = "cluster")]
+use anabranch_server::read::AheadLimits;
 use anabranch_server::settings::ServerSettings;
 use anabranch_storage::{Store, open};
 
@@ -25,10 +27,11 @@ pub(super) async fn store(
     randomness: &Randomness,
     metrics: &Metrics,
 ) -> Result<(Store, ServerSettings), Failure> {
-    let server_settings = ServerSettings {
+    let mut server_settings = ServerSettings {
         deadline_max: settings.deadline_max,
         ..ServerSettings::default()
     };
+    server_settings.splits.divert = settings.divert_reads;
     match &settings.store {
         StoreSettings::Embedded { data_dir } => {
             let store = open::embedded(data_dir, metrics).map_err(|error| {
@@ -45,6 +48,8 @@ pub(super) async fn store(
             let store = open::cassandra(cluster, clock, randomness.clone(), metrics)
                 .await
                 .map_err(|error| Failure::unavailable(anabranch_runtime::error_chain(&error)))?;
+            // The way to this store is long: walks are read ahead of.
+            server_settings.read.ahead = Some(AheadLimits::default());
             Ok((store, server_settings.shared(cluster.append_max())))
         }
     }

@@ -109,7 +109,7 @@ impl AddressTranslator for AddressMap {
     }
 }
 
-async fn connect(settings: &CassandraSettings) -> Result<Session, StoreError> {
+pub(super) async fn connect(settings: &CassandraSettings) -> Result<Session, StoreError> {
     let mut builder = SessionBuilder::new()
         .known_nodes(&settings.contact_points)
         .connection_timeout(settings.request_timeout)

@@ -22,6 +22,7 @@ mod append;
 mod cluster;
 mod connect;
 mod density;
+pub mod direct;
 mod errors;
 mod events_cql;
 mod levels;

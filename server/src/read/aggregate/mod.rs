@@ -26,6 +26,7 @@ use self::accumulate::Accumulator;
 use self::check::Computation;
 pub(super) use self::finished::FinishedParts;
 use self::finished::{Finished, PartKey};
+use super::ahead::ReadAhead;
 use super::cursor::{Cursor, Cut, PartPage, Position, Reach, RowsCursor};
 use super::fan_out::FanOut;
 use super::fetch::Fetch;
@@ -38,7 +39,6 @@ use super::walk::{Demand, Step, Walk};
 use crate::context::{PartialReason, ResponseContext};
 use crate::errors::{Reason, ServiceError};
 use crate::namespaces::ReadView;
-use crate::split::Way;
 
 /// An aggregation reads everything, so its store pages are large.
 const DEMAND: Demand = Demand {
@@ -102,7 +102,8 @@ impl Reader {
             matcher,
             computation,
             deadline: self.deadline(&request.latency, self.limits.aggregate_slo),
-            fetch: self.fetch(view, Way::Rollout),
+            // All of it is read, by this one call.
+            fetch: self.fetch(view, ReadAhead::targets_max),
         };
 
         let rows_cursor = cursor.rows.clone().unwrap_or_default();

@@ -11,6 +11,7 @@ use anabranch_storage::{EventStore, TableKind};
 use super::support::{Cut, Split, seconds_of, time, whole};
 use crate::context::{PartialReason, ResponseContext, ServedFrom};
 use crate::read::request::{AggregateRequest, AggregatedValue, Latency, Paging};
+use crate::settings::ServerSettings;
 use crate::split::{FilterAnswer, OriginalReason};
 use crate::testing::{event, seconds};
 use crate::write::WriteRequest;
@@ -211,6 +212,22 @@ async fn a_record_that_can_not_be_read_sends_reads_to_the_original_and_is_counte
         assert_eq!(page.context.served_from, Some(ServedFrom::Targets));
     }
     assert_eq!(world.splits().metrics().filter_failures.get(), 0);
+}
+
+#[tokio::test]
+async fn a_server_that_may_not_divert_reads_originals_and_says_so() {
+    let mut settings = ServerSettings::default();
+    settings.splits.divert = false;
+    let world = Split::start_with(Rollout::Serve, 1, settings).await;
+    let events = seconds_of("a", 100);
+    world.write(&events).await;
+    let partition = world.partition("a").await;
+    assert!(world.split(&partition, whole(30)).await);
+    world.0.faults.wide_down(true);
+    let page = world.page(&world.request("a", Direction::Ascending, 0)).await;
+    assert_eq!(page.records, events);
+    assert_eq!(page.context.served_from, Some(ServedFrom::Original));
+    assert_eq!(page.context.split_filter, Some(FilterAnswer::Off));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! A namespace of one slice whose partitions are split by hand, with the checksums that a splitter would prove.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anabranch_model::namespace::{Rollout, WidePartition};
 use anabranch_model::{
@@ -16,9 +17,11 @@ use anabranch_storage::{
 };
 
 use crate::context::ResponseContext;
+use crate::read::AheadLimits;
 use crate::read::request::{EventPage, Latency, Paging, ReadRequest};
+use crate::settings::ServerSettings;
 use crate::split::{OriginalReason, Splits};
-use crate::testing::{HOUR, Server};
+use crate::testing::{HOUR, NOON, Server};
 
 pub(super) fn time(micros: i64) -> EventTime {
     EventTime::from_micros(micros)
@@ -56,7 +59,21 @@ pub(super) struct Split(pub(super) Server);
 
 impl Split {
     pub(super) async fn start(rollout: Rollout, event_buckets: u32) -> Self {
-        let server = Server::start().await;
+        Self::start_with(rollout, event_buckets, ServerSettings::default()).await
+    }
+
+    pub(super) async fn start_reading_ahead(
+        rollout: Rollout,
+        event_buckets: u32,
+        limits: AheadLimits,
+    ) -> Self {
+        let mut settings = ServerSettings::default();
+        settings.read.ahead = Some(limits);
+        Self::start_with(rollout, event_buckets, settings).await
+    }
+
+    pub(super) async fn start_with(rollout: Rollout, event_buckets: u32, server: ServerSettings) -> Self {
+        let server = Server::over(Arc::default(), NOON, server).await;
         server.create(settings(rollout, event_buckets)).await;
         server.settle().await;
         Self(server)

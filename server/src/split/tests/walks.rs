@@ -6,7 +6,9 @@ use anabranch_storage::{EventStore, TableKind};
 use proptest::prelude::*;
 
 use super::support::{Cut, Split, time};
+use crate::read::AheadLimits;
 use crate::read::request::{EventPage, ReadRequest, SearchRequest};
+use crate::settings::ServerSettings;
 use crate::testing::event;
 
 /// Two buckets of an hour.
@@ -124,9 +126,12 @@ proptest! {
         events in events(), event_buckets in 1u32..4, page_size in 1usize..40, ascending in any::<bool>(),
         bounds in prop::option::of((at(), at())), first in cut(),
         happening in prop::collection::vec(happens(), 1..12), everything in any::<bool>(),
+        ahead in any::<bool>(),
     ) {
         run(async move {
-            let world = Split::start(Rollout::Serve, event_buckets).await;
+            let mut settings = ServerSettings::default();
+            settings.read.ahead = ahead.then(AheadLimits::default);
+            let world = Split::start_with(Rollout::Serve, event_buckets, settings).await;
             world.write(&events).await;
             let direction = if ascending { Direction::Ascending } else { Direction::Descending };
             let mut request = world.request("a", direction, 10_000);
