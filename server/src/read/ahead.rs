@@ -49,7 +49,7 @@ impl Default for AheadLimits {
     fn default() -> Self {
         Self {
             targets_max: 8,
-            bytes_max: 256 << 20,
+            bytes_max: 64 << 20,
             kept_for: Duration::from_secs(5),
         }
     }
