@@ -351,6 +351,14 @@ async fn write_and_read_back(channel: &Channel, hostile: &mut Hostile) -> String
     let request = wire::ReadEventRecordsRequest {
         namespace,
         time_series_id: record.time_series_id.clone(),
+        // The bucket of the event alone: Cassandra has to be asked for each one, and the slice has those of all times.
+        time_interval: Some(wire::TimeInterval {
+            start: record.event_time,
+            end: record.event_time.map(|time| prost_types::Timestamp {
+                seconds: time.seconds + 1,
+                ..time
+            }),
+        }),
         latency_slo: Some(harness::duration(60)),
         ..wire::ReadEventRecordsRequest::default()
     };
