@@ -113,7 +113,7 @@ fn no_byte_of_a_users_is_ever_in_a_statement() {
     server.assert_no_panic();
     assert!(server.stop().success());
     workers.stop();
-    drop(proxies);
+    runtime.block_on(proxy::finish(proxies));
     let seen = runtime.block_on(seen).unwrap();
     println!("{} texts", seen.len());
     assert!(seen.iter().all(|text| !text.contains(CANARY)), "{seen:#?}");

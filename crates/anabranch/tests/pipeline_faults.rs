@@ -426,7 +426,7 @@ async fn matrix(points: &[String], all: bool) {
     } = matrix;
     drop(pipeline);
     for proxies in proxies.into_values() {
-        drop(proxies);
+        proxy::finish(proxies).await;
     }
     remove(points, &keyspace).await;
 }

@@ -232,7 +232,7 @@ async fn statements_are_sent_at_the_consistency_that_their_namespace_asks_for() 
             BTreeSet::from([read])
         );
         drop(store);
-        drop(proxies);
+        proxy::finish(proxies).await;
     }
     keyspace.remove().await;
 }

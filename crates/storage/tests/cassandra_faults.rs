@@ -324,7 +324,7 @@ async fn each_fault_of_each_call_has_its_outcome() {
     assert!(wrong.is_empty(), "{wrong:#?}");
     println!("{cells} cells");
     drop(store);
-    drop(proxies);
+    proxy::finish(proxies).await;
     keyspace.remove().await;
 }
 
@@ -462,7 +462,7 @@ async fn each_fault_of_a_change_of_the_schema_leaves_what_can_be_done_again() {
     println!("{ran} of {cells} cells");
     assert!(wrong.is_empty(), "{wrong:#?}");
     drop(store);
-    drop(proxies);
+    proxy::finish(proxies).await;
     keyspace.remove().await;
 }
 
@@ -524,7 +524,7 @@ async fn a_change_of_a_record_that_nobody_answers_for_is_unknown() {
         );
     }
     drop(store);
-    drop(proxies);
+    proxy::finish(proxies).await;
     keyspace.remove().await;
 }
 
@@ -595,7 +595,7 @@ async fn texts_on_the_wire_are_those_of_the_list() {
         store.drop_table(&name).await.unwrap();
     }
     drop(store);
-    drop(proxies);
+    proxy::finish(proxies).await;
     let listed: BTreeSet<&str> = include_str!("../src/cassandra/statements.cql").lines().collect();
     let mut seen = BTreeSet::new();
     while let Some((frame, _)) = frames.recv().await {
@@ -673,6 +673,6 @@ async fn a_node_that_hangs_stops_nothing() {
         proxies.turn_off_rules();
     }
     drop(store);
-    drop(proxies);
+    proxy::finish(proxies).await;
     keyspace.remove().await;
 }

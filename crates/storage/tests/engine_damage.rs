@@ -260,3 +260,33 @@ fn a_missing_file_is_missed() {
         fs::remove_dir_all(&damaged).unwrap();
     }
 }
+
+#[test]
+fn a_table_with_more_sections_than_bytes_is_named() {
+    let home = tempfile::tempdir().unwrap();
+    let store = home.path().join("store");
+    make(&store);
+    let tables: Vec<PathBuf> = files(&store)
+        .into_iter()
+        .filter(|file| kind(file) == "table")
+        .collect();
+    assert!(!tables.is_empty());
+    for file in tables {
+        let damaged = home.path().join("damaged");
+        copy(&store, &damaged);
+        let target = damaged.join(file.strip_prefix(&store).unwrap());
+        let mut bytes = fs::read(&target).unwrap();
+        let at = bytes.len() - 16;
+        let begins = u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
+        assert_eq!(&bytes[begins..begins + 4], b"TOC!");
+        // The highest bit of their number: room for so many would be 80 GiB.
+        bytes[begins + 7] ^= 0x80;
+        fs::write(&target, bytes).unwrap();
+        let error = read(&damaged).unwrap_err().to_string();
+        assert!(
+            error.contains(target.to_str().unwrap()) && error.contains("more sections than it has room for"),
+            "{error}"
+        );
+        fs::remove_dir_all(&damaged).unwrap();
+    }
+}

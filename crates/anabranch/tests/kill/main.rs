@@ -268,6 +268,8 @@ async fn create_namespace(admin: &mut Admin, must_exist: bool) -> Result<bool, S
         wide_partition: Some(admin::WidePartition {
             detect_bytes: Some(160 << 10),
             target_bytes: Some(64 << 10),
+            // Folders are to be done with soon; kills still find splits under way.
+            split_bytes_per_second: Some(1 << 30),
             ..admin::WidePartition::default()
         }),
         ..harness::namespace(NAMESPACE)

@@ -7,13 +7,12 @@ pub(crate) mod faults;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 
-use scylla_proxy::{Condition, Node, Proxy, RequestFrame, RequestOpcode, RunningProxy, ShardAwareness};
+use futures::FutureExt;
+use scylla_proxy::{Condition, Node, Proxy, ProxyError, RequestFrame, RequestOpcode, RunningProxy, ShardAwareness};
 
 /// A proxy before each of these nodes (HOST:PORT): the proxies, and by which address each node is reached now.
-///
-/// They end when they are dropped. `RunningProxy::finish` would tell how their connections ended, which is what the tests
-/// are for, and panics when the last of them is still on its way out.
 pub(crate) async fn before(points: &[String]) -> (RunningProxy, HashMap<SocketAddr, SocketAddr>) {
     let nodes: Vec<SocketAddr> = points.iter().map(|point| point.parse().unwrap()).collect();
     let proxied: HashMap<SocketAddr, SocketAddr> = nodes.iter().map(|node| (*node, beside(*node))).collect();
@@ -27,6 +26,16 @@ pub(crate) async fn before(points: &[String]) -> (RunningProxy, HashMap<SocketAd
 fn beside(node: SocketAddr) -> SocketAddr {
     let listener = std::net::TcpListener::bind((node.ip(), 0)).unwrap();
     listener.local_addr().unwrap()
+}
+
+/// Ends a proxy. That connections of it ended before, and how, is what the tests were for.
+pub(crate) async fn finish(proxy: RunningProxy) {
+    // Once all have ended, it panics if the last of them has not let go of its channel yet.
+    let ended = AssertUnwindSafe(proxy.finish()).catch_unwind().await;
+    match ended {
+        Ok(Ok(()) | Err(ProxyError::Worker(_))) | Err(_) => {}
+        Ok(Err(error)) => panic!("the proxy broke: {error}"),
+    }
 }
 
 /// Statements of the store, not those by which the driver watches the cluster.

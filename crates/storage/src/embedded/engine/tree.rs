@@ -5,6 +5,8 @@
 //!
 //! - opening believes a manifest without checking it, and then deletes the tables that it does not name:
 //!   [`Tree::open`] checks the manifest's checksum first;
+//! - opening believes the number of sections that a table's end names, before it compares a checksum, and makes room for
+//!   so many: [`Tree::open`] looks first whether they fit into the file;
 //! - the number of level-0 runs is stored in one byte (K8);
 //! - reads and inserts through its own methods wait behind the version lock, which flush and compaction hold
 //!   through their fsyncs: everything here goes through a [`Cut`], which takes that lock only when it is made;
@@ -15,6 +17,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::ops::Bound;
+use std::os::unix::fs::FileExt;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -166,6 +169,7 @@ impl Tree {
     /// Opens the tree in a folder, or makes one there.
     pub(super) fn open(folder: &Path, name: &str, shared: &Shared) -> Result<Self, EngineError> {
         check_manifest(folder)?;
+        check_contents(folder)?;
         let fail = |error: lsm_tree::Error| EngineError::Tree {
             table: name.to_owned(),
             path: damaged_table(folder).unwrap_or_else(|| folder.to_path_buf()),
@@ -351,6 +355,55 @@ fn damaged_table(folder: &Path) -> Option<PathBuf> {
             entry.extend(hash_of(path).unwrap_or_default().to_le_bytes());
             listed && !lists(&entry)
         })
+}
+
+/// Refuses tables with more sections than they have room for.
+///
+/// ```text
+/// end of a table = "TOC!" | sections u32 | sections | trailer
+/// trailer        = "SFA!" | version u8 | kind of checksum u8 | xxh3-128 of what begins with "TOC!" | where that begins u64 | its length u64
+/// ```
+fn check_contents(folder: &Path) -> Result<(), EngineError> {
+    let tables = folder.join(TABLES_FOLDER);
+    let names = match tables.try_exists() {
+        Ok(false) => return Ok(()),
+        _ => super::disk::names(&tables)?,
+    };
+    for path in names.iter().map(|name| tables.join(name)) {
+        if !sections_fit(&path).map_err(EngineError::io("read the table", &path))? {
+            let what = "it says that it has more sections than it has room for";
+            return Err(EngineError::damaged(&path, what));
+        }
+    }
+    Ok(())
+}
+
+/// True as well of what is no whole table: lsm-tree says what is wrong with it, or removes it.
+fn sections_fit(path: &Path) -> io::Result<bool> {
+    const TRAILER: usize = 4 + 1 + 1 + 16 + 8 + 8;
+    let file = fs::File::open(path)?;
+    let Some(end) = file.metadata()?.len().checked_sub(TRAILER as u64) else {
+        return Ok(true);
+    };
+    let mut trailer = [0; TRAILER];
+    file.read_exact_at(&mut trailer, end)?;
+    let mut fields = Fields(&trailer);
+    if fields.bytes(4) != Some(b"SFA!") {
+        return Ok(true);
+    }
+    let begins = fields
+        .bytes(1 + 1 + 16)
+        .and_then(|_| fields.u64())
+        .unwrap_or(u64::MAX);
+    let Some(room) = end.checked_sub(begins).and_then(|bytes| bytes.checked_sub(8)) else {
+        return Ok(true);
+    };
+    let mut head = [0; 8];
+    file.read_exact_at(&mut head, begins)?;
+    let mut fields = Fields(&head);
+    let begins_well = fields.bytes(4) == Some(b"TOC!");
+    // Each is longer than a byte.
+    Ok(!begins_well || fields.u32().is_none_or(|sections| u64::from(sections) <= room))
 }
 
 fn hash_of(path: &Path) -> io::Result<u128> {
