@@ -39,7 +39,8 @@ pub struct ServeSettings {
     pub connection_calls_max: u32,
     /// The time that a call gets when its caller does not say.
     pub default_deadline: Duration,
-    /// The time that a call gets at most, whatever its caller says; an operator's may wait for longer. What is not used any more is kept for so long.
+    /// The time that a call gets at most, whatever its caller says; an operator's may wait for longer. What is not used any
+    /// more is kept for so long.
     pub deadline_max: Duration,
     /// How long calls under way may take to end once the server is told to stop.
     pub drain_grace: Duration,

@@ -16,6 +16,7 @@ pub mod pace;
 pub mod planted;
 pub mod record;
 pub mod state;
+pub mod step;
 pub mod strategy;
 pub mod survey;
 pub mod target;
@@ -27,7 +28,8 @@ pub use record::{
     Basis, Copied, Gain, RECORD_FORMAT, Retiring, RetryPolicy, Serving, SplitPlan, SplitReason, SplitRecord,
     SurveyTask, UnreadableRecord,
 };
-pub use state::{IllegalStep, SplitState, Step};
+pub use state::SplitState;
+pub use step::{IllegalStep, Step};
 pub use strategy::{Aim, Decision, EventBucketSplit};
 pub use survey::Survey;
 pub use target::{Target, target_bucket};

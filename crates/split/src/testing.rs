@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use crate::checksum::{CHECKSUM_VERSION, Checksum};
 use crate::record::{Basis, SplitPlan, SplitRecord, SurveyTask};
-use crate::state::{SplitState, Step};
+use crate::state::SplitState;
+use crate::step::Step;
 use crate::strategy::{Aim, EventBucketSplit};
 use crate::target::{Target, target_bucket};
 

@@ -61,39 +61,34 @@ fn layers(
         problems.extend(layer.unknown());
         builder = builder.add_source(layer);
     }
-    match merged(builder).map_err(|error| vec![error.to_string()])? {
-        Ok(loaded) => Ok((loaded, problems)),
-        Err(more) => {
-            problems.extend(more);
-            Err(problems)
-        }
-    }
+    let loaded = merged(builder, &mut problems).map_err(|error| vec![error.to_string()])?;
+    Ok((loaded, problems))
 }
 
-fn merged(builder: ConfigBuilder<DefaultState>) -> Result<Result<Vec<Loaded>, Vec<String>>, ConfigError> {
+fn merged(
+    builder: ConfigBuilder<DefaultState>,
+    problems: &mut Vec<String>,
+) -> Result<Vec<Loaded>, ConfigError> {
     // Not by `get`, which gives a value without its origin.
     let tables = builder.build()?.collect()?;
-    let (mut loaded, mut problems) = (Vec::new(), Vec::new());
-    for key in &KEYS {
-        let value = find(&tables, key.name).ok_or_else(|| ConfigError::NotFound(key.name.to_owned()))?;
-        let origin = Origin::decode(value.origin());
-        match text(value.kind) {
-            Some(value) => loaded.push(Loaded {
+    KEYS.iter()
+        .map(|key| {
+            let value = find(&tables, key.name).ok_or_else(|| ConfigError::NotFound(key.name.to_owned()))?;
+            let origin = Origin::decode(value.origin());
+            let value = text(value.kind).unwrap_or_else(|| {
+                problems.push(format!(
+                    "{} (from {origin}): it is a table or a list of lists; give a text, a number, or a list of texts",
+                    key.name
+                ));
+                key.default.to_owned()
+            });
+            Ok(Loaded {
                 name: key.name,
                 origin,
                 value,
-            }),
-            None => problems.push(format!(
-                "{} (from {origin}): it is a table or a list of lists; give a text, a number, or a list of texts",
-                key.name
-            )),
-        }
-    }
-    Ok(if problems.is_empty() {
-        Ok(loaded)
-    } else {
-        Err(problems)
-    })
+            })
+        })
+        .collect()
 }
 
 /// A value as it would be written in a variable: a list with commas between.

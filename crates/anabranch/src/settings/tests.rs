@@ -190,7 +190,11 @@ mod cassandra {
 fn a_list_is_what_its_parts_are_with_commas_between() {
     let file = "[store]\nkind = \"cassandra\"\n[store.cassandra]\ncontact_points = [\"127.0.0.1:9042\", \"127.0.0.2:9042\"]\n\
                 [bus]\nkind = \"kafka\"\n[bus.kafka]\nbrokers = [\"a:9092\"]\n";
-    let (settings, _) = with(&SettingsArgs::default(), Some(file), &[]).unwrap();
+    let (settings, loaded) = with(&SettingsArgs::default(), Some(file), &[]).unwrap();
+    let points = loaded
+        .iter()
+        .find(|one| one.name == "store.cassandra.contact_points");
+    assert_eq!(points.unwrap().value, "127.0.0.1:9042,127.0.0.2:9042");
     let Bus::Kafka(kafka) = settings.bus else { panic!() };
     assert_eq!(kafka.connection.brokers, "a:9092");
 }

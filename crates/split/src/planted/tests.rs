@@ -83,8 +83,8 @@ mod found {
 
     use super::*;
     use crate::planted::plant;
-    use crate::state::Step;
     use crate::state::tests::walk;
+    use crate::step::Step;
     use crate::testing::{BASIS, after, at, detected, event, held, id, plan as plan_of, task};
     use crate::{Aim, Checksum, Copied, Decision, EventBucketSplit, Lease, LeaseWatch, RetryPolicy};
 

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::record::Gain;
 use crate::testing::{BASIS, after, at, detected, held, plan, task};
 
 mod page;

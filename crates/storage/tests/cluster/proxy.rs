@@ -30,11 +30,17 @@ fn beside(node: SocketAddr) -> SocketAddr {
 
 /// Ends a proxy. That connections of it ended before, and how, is what the tests were for.
 pub(crate) async fn finish(proxy: RunningProxy) {
-    // Once all have ended, it panics if the last of them has not let go of its channel yet.
-    let ended = AssertUnwindSafe(proxy.finish()).catch_unwind().await;
-    match ended {
-        Ok(Ok(()) | Err(ProxyError::Worker(_))) | Err(_) => {}
+    match AssertUnwindSafe(proxy.finish()).catch_unwind().await {
+        Ok(Ok(()) | Err(ProxyError::Worker(_))) => {}
         Ok(Err(error)) => panic!("the proxy broke: {error}"),
+        Err(panic) => {
+            // All have ended, and the last of them has not let go of its channel yet.
+            let text = panic.downcast_ref::<&str>().copied();
+            let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            if !text.is_some_and(|text| text.contains("Worker await logic bug")) {
+                std::panic::resume_unwind(panic);
+            }
+        }
     }
 }
 
