@@ -68,14 +68,8 @@ impl Core {
         metrics: &Metrics,
         settings: ServerSettings,
     ) -> Result<Arc<Self>, ServiceError> {
-        let namespaces = Namespaces::start(
-            store.records.clone(),
-            clock.clone(),
-            tasks,
-            metrics,
-            settings.namespaces,
-        )
-        .await?;
+        let namespaces =
+            Namespaces::start(&store, clock.clone(), tasks, metrics, settings.namespaces).await?;
         let in_flight = InFlight::default();
         let keeper = SliceKeeper::start(
             store.clone(),

@@ -423,6 +423,10 @@ impl EventStore for Faults {
         self.store.scan(request).await
     }
 
+    fn finds_time_buckets(&self) -> bool {
+        self.store.finds_time_buckets()
+    }
+
     async fn next_time_bucket(
         &self,
         table: &TableName,

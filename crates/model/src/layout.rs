@@ -167,9 +167,12 @@ impl TimeSlice {
         whole.intersection(&self.interval)
     }
 
-    /// First and last bucket that an interval touches, or `None` when it misses the slice.
+    /// First and last bucket that an interval touches, or `None` when it misses the slice. There are none beside the
+    /// times that an event can have.
     pub fn buckets_touched(&self, interval: &TimeInterval) -> Option<(i64, i64)> {
-        let within = interval.intersection(&self.interval);
+        let within = interval
+            .intersection(&self.interval)
+            .intersection(&TimeInterval::EVENTS);
         if within.is_empty() {
             return None;
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::layout::PartitionSettings;
+use crate::time::{EventTime, MICROS_PER_SECOND};
 
 /// How the values of an item key compare.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -257,6 +258,9 @@ pub struct InvalidSetting {
 /// Most event buckets in a time bucket: a read opens all of them.
 pub const EVENT_BUCKETS_MAX: u32 = 64;
 
+/// Most time buckets of a slice, where a walk of an id asks for each of them.
+pub const TIME_BUCKETS_WALKED_MAX: i64 = 10_000;
+
 impl NamespaceSettings {
     /// How the values of `item_key` compare.
     pub fn field_type(&self, item_key: &str) -> FieldType {
@@ -442,6 +446,25 @@ impl NamespaceSettings {
         );
         if broken.is_empty() { Ok(()) } else { Err(broken) }
     }
+
+    /// What holds besides on a store that can not say which time buckets an id has: a walk through a slice is a
+    /// read of every one of them.
+    pub fn check_walked(&self) -> Result<(), InvalidSetting> {
+        let slice = match self.seconds_per_time_slice {
+            0 => (EventTime::MAX.micros() - EventTime::MIN.micros()) / MICROS_PER_SECOND,
+            seconds => seconds,
+        };
+        let bucket = self.seconds_per_time_bucket.max(1);
+        if slice / bucket <= TIME_BUCKETS_WALKED_MAX {
+            return Ok(());
+        }
+        Err(InvalidSetting {
+            field: "seconds_per_time_bucket",
+            value: bucket.to_string(),
+            reason: "on this store a walk reads every time bucket of a slice, so a slice has at most 10000 of them; use \
+                     wider buckets, or narrower slices (one all-time slice counts as 10000 years: buckets of a year or more)",
+        })
+    }
 }
 
 #[cfg(test)]
@@ -451,6 +474,29 @@ mod tests {
     #[test]
     fn the_defaults_hold() {
         assert_eq!(NamespaceSettings::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn a_slice_that_is_walked_bucket_by_bucket_has_few_of_them() {
+        const YEAR: i64 = 366 * 86_400;
+        for (slice, bucket, holds) in [
+            (604_800, 3_600, true),
+            (604_800, 60, false),
+            (360_000, 36, true),
+            (3_600, 1, true),
+            (0, 3_600, false),
+            (0, YEAR, true),
+            (0, i64::MAX, true),
+        ] {
+            let settings = NamespaceSettings {
+                seconds_per_time_slice: slice,
+                seconds_per_time_bucket: bucket,
+                ..NamespaceSettings::default()
+            };
+            assert_eq!(settings.check(), Ok(()));
+            assert_eq!(settings.check_walked().is_ok(), holds, "{slice} {bucket}");
+        }
+        assert_eq!(NamespaceSettings::default().check_walked(), Ok(()));
     }
 
     #[test]

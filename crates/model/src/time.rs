@@ -129,6 +129,12 @@ impl TimeInterval {
         end: EventTime(i64::MAX),
     };
 
+    /// The times that an event can have.
+    pub const EVENTS: Self = Self {
+        start: EventTime::MIN,
+        end: EventTime(EventTime::MAX.0 + 1),
+    };
+
     /// True when no time is inside.
     pub fn is_empty(&self) -> bool {
         self.start >= self.end

@@ -412,6 +412,10 @@ impl EventStore for FaultyStore {
         .await
     }
 
+    fn finds_time_buckets(&self) -> bool {
+        self.disk.memory.finds_time_buckets()
+    }
+
     async fn next_time_bucket(
         &self,
         table: &TableName,

@@ -202,6 +202,9 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     /// Reads a page of one partition.
     async fn scan(&self, request: &ScanRequest) -> Result<ScanPage, StoreError>;
 
+    /// Whether [`Self::next_time_bucket`] knows. Where it does not, a walk of an id asks for every bucket on its way.
+    fn finds_time_buckets(&self) -> bool;
+
     /// The first time bucket from `from` on, in the direction of a walk (`Descending`: downwards) and
     /// not past `to`, in which the id may have events. A backend that can not know answers `from`.
     async fn next_time_bucket(

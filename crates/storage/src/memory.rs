@@ -137,6 +137,10 @@ impl EventStore for MemoryStore {
         Ok(page)
     }
 
+    fn finds_time_buckets(&self) -> bool {
+        true
+    }
+
     async fn next_time_bucket(
         &self,
         table: &TableName,

@@ -27,7 +27,7 @@ impl Namespaces {
         name: &NamespaceName,
         settings: NamespaceSettings,
     ) -> Result<NamespaceInfo, ServiceError> {
-        check_settings(&settings)?;
+        self.check_settings(&settings)?;
         let key = key(name);
         let before = self.0.records.get(&key).await?;
         let expected = match &before {
@@ -72,6 +72,26 @@ impl Namespaces {
             }
             CasOutcome::Conflict { .. } => Err(exists(name, &record)),
         }
+    }
+
+    /// Refuses settings that can not be, naming every one.
+    pub(crate) fn check_settings(&self, settings: &NamespaceSettings) -> Result<(), ServiceError> {
+        let mut broken = settings.check().err().unwrap_or_default();
+        if broken.is_empty() && !self.0.finds_time_buckets {
+            broken.extend(settings.check_walked().err());
+        }
+        let Some(first) = broken.first() else {
+            return Ok(());
+        };
+        let texts: Vec<String> = broken.iter().map(ToString::to_string).collect();
+        let mut error = ServiceError::new(Reason::InvalidSetting, texts.join("; "))
+            .with("field", first.field)
+            .with("value", &first.value)
+            .with("problem", format!("{}: {}", first.value, first.reason));
+        for setting in &broken {
+            error = error.field(setting.field, format!("{}: {}", setting.value, setting.reason));
+        }
+        Err(error)
     }
 
     /// Stores what `change` makes of a namespace's record, if nobody else changed its settings since
@@ -184,29 +204,6 @@ impl Namespaces {
             .filter(|loaded| loaded.record.deleting_since.is_none())
             .ok_or_else(|| self.not_found(name))
     }
-}
-
-/// Refuses settings that can not be, naming every one.
-pub(crate) fn check_settings(settings: &NamespaceSettings) -> Result<(), ServiceError> {
-    let Err(broken) = settings.check() else {
-        return Ok(());
-    };
-    let message = broken
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("; ");
-    let mut error = ServiceError::new(Reason::InvalidSetting, message);
-    if let Some(first) = broken.first() {
-        error = error
-            .with("field", first.field)
-            .with("value", &first.value)
-            .with("problem", format!("{}: {}", first.value, first.reason));
-    }
-    for setting in broken {
-        error = error.field(setting.field, format!("{}: {}", setting.value, setting.reason));
-    }
-    Err(error)
 }
 
 fn key(name: &NamespaceName) -> RecordKey {

@@ -26,13 +26,12 @@ pub use anabranch_catalog::NamespaceView;
 use anabranch_model::{EventTime, NamespaceName, NamespaceSettings};
 use anabranch_runtime::telemetry::Metrics;
 use anabranch_runtime::{Clock, Tasks};
-use anabranch_storage::RecordStore;
+use anabranch_storage::{RecordStore, Store};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use tracing::warn;
 
 use self::cache::{Cache, Cached};
-pub(crate) use self::change::check_settings;
 pub use self::read_view::ReadView;
 use crate::errors::{Reason, ServiceError};
 
@@ -92,6 +91,8 @@ pub struct Namespaces(Arc<Inner>);
 struct Inner {
     records: Arc<dyn RecordStore>,
     clock: Arc<dyn Clock>,
+    /// Whether the store can say which time buckets an id has.
+    finds_time_buckets: bool,
     settings: NamespacesSettings,
     cache: Cache,
     count: Gauge,
@@ -104,13 +105,13 @@ impl Namespaces {
     /// # Errors
     /// When the store does not answer, or what it holds is damaged.
     pub async fn start(
-        records: Arc<dyn RecordStore>,
+        store: &Store,
         clock: Arc<dyn Clock>,
         tasks: &Tasks,
         metrics: &Metrics,
         settings: NamespacesSettings,
     ) -> Result<Self, ServiceError> {
-        let namespaces = Self::new(records, clock, metrics, settings);
+        let namespaces = Self::new(store, clock, metrics, settings);
         namespaces.refresh().await?;
         let refreshed = namespaces.clone();
         let stopping = tasks.stopping();
@@ -130,12 +131,7 @@ impl Namespaces {
         Ok(namespaces)
     }
 
-    fn new(
-        records: Arc<dyn RecordStore>,
-        clock: Arc<dyn Clock>,
-        metrics: &Metrics,
-        settings: NamespacesSettings,
-    ) -> Self {
+    fn new(store: &Store, clock: Arc<dyn Clock>, metrics: &Metrics, settings: NamespacesSettings) -> Self {
         let (count, refresh_failures) = (Gauge::default(), Counter::default());
         metrics.register(|registry| {
             registry.register("namespaces", "Namespaces that are served", count.clone());
@@ -146,7 +142,8 @@ impl Namespaces {
             );
         });
         Self(Arc::new(Inner {
-            records,
+            records: store.records.clone(),
+            finds_time_buckets: store.events.finds_time_buckets(),
             clock,
             settings,
             cache: Cache::default(),

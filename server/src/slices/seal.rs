@@ -98,7 +98,7 @@ impl SliceKeeper {
         let keeping = &self.core;
         let loaded = keeping.namespaces.load_for_change(namespace).await?;
         let settings = change(&loaded.record.settings)?;
-        crate::namespaces::check_settings(&settings)?;
+        keeping.namespaces.check_settings(&settings)?;
         let now = keeping.now();
         let change: Change = Box::new(move |record| {
             if record.settings != settings {

@@ -158,6 +158,10 @@ impl EventStore for Eventful {
         self.inner.scan(request).await
     }
 
+    fn finds_time_buckets(&self) -> bool {
+        self.inner.finds_time_buckets()
+    }
+
     async fn next_time_bucket(
         &self,
         table: &TableName,

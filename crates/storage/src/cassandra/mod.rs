@@ -190,6 +190,10 @@ impl EventStore for CassandraStore {
         self.scan_page(request).await
     }
 
+    fn finds_time_buckets(&self) -> bool {
+        false
+    }
+
     async fn next_time_bucket(
         &self,
         _table: &TableName,

@@ -199,6 +199,10 @@ impl EventStore for EmbeddedStore {
         scan::scan(&self.snapshot(&request.table)?, request)
     }
 
+    fn finds_time_buckets(&self) -> bool {
+        true
+    }
+
     async fn next_time_bucket(
         &self,
         table: &TableName,

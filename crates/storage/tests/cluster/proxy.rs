@@ -10,7 +10,9 @@ use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 
 use futures::FutureExt;
-use scylla_proxy::{Condition, Node, Proxy, ProxyError, RequestFrame, RequestOpcode, RunningProxy, ShardAwareness};
+use scylla_proxy::{
+    Condition, Node, Proxy, ProxyError, RequestFrame, RequestOpcode, RunningProxy, ShardAwareness,
+};
 
 /// A proxy before each of these nodes (HOST:PORT): the proxies, and by which address each node is reached now.
 pub(crate) async fn before(points: &[String]) -> (RunningProxy, HashMap<SocketAddr, SocketAddr>) {

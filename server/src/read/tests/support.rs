@@ -163,6 +163,10 @@ impl EventStore for SlowStore {
         Ok(page)
     }
 
+    fn finds_time_buckets(&self) -> bool {
+        self.inner.finds_time_buckets()
+    }
+
     async fn next_time_bucket(
         &self,
         table: &TableName,
