@@ -271,14 +271,17 @@ fn acts(actor: Actor, state: State) -> bool {
     }
 }
 
-/// Where a record comes to rest in the end.
-fn rests(actor: Actor, state: State) -> &'static str {
+/// Where a record may come to rest in the end. A call that ended with an error has done what it was for, or nothing.
+fn rests(actor: Actor, state: State, outcome: &Outcome) -> &'static [&'static str] {
+    let may_be_undone = matches!(outcome, Outcome::Ended(_));
     match (actor, state) {
-        (Actor::Invalidate, _) | (_, State::Invalidated) => "RETIRED",
-        (_, State::NotWorthIt) => "NOT_WORTH_IT",
-        (Actor::Retry, _) => "COMPLETED",
-        (_, State::Quarantined) => "QUARANTINED",
-        _ => "COMPLETED",
+        (Actor::Invalidate, _) if may_be_undone => &["RETIRED", "COMPLETED"],
+        (Actor::Invalidate, _) | (_, State::Invalidated) => &["RETIRED"],
+        (_, State::NotWorthIt) => &["NOT_WORTH_IT"],
+        (Actor::Retry, State::Quarantined) if may_be_undone => &["QUARANTINED", "COMPLETED"],
+        (Actor::Retry, _) => &["COMPLETED"],
+        (_, State::Quarantined) => &["QUARANTINED"],
+        _ => &["COMPLETED"],
     }
 }
 
@@ -411,7 +414,8 @@ async fn matrix(points: &[String], all: bool) {
                             "{actor:?} {state:?} {text} {fault:?}: {outcome:?}, not {expected:?}"
                         ));
                     }
-                    matrix.pipeline.converges(&case, rests(actor, state)).await;
+                    let ends = rests(actor, state, &outcome);
+                    matrix.pipeline.converges(&case, ends).await;
                     matrix.pipeline.clear(&case).await;
                 }
             }
