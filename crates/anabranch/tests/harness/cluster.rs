@@ -1,5 +1,5 @@
 //! Servers of a test's own, to be killed: Cassandra and Kafka that `dev/cluster` starts in a folder and a network of
-//! their own.
+//! their own. Or one node of Cassandra with settings that no other test has.
 //!
 //! They are wiped when the test ends, whichever way: a shell waits for the end of a pipe that this process holds open.
 
@@ -22,20 +22,39 @@ pub(crate) enum Node {
     Kafka,
 }
 
-/// Three nodes of Cassandra and a broker of Kafka.
+/// Nodes of Cassandra, and a broker of Kafka.
 pub(crate) struct Cluster {
     folder: PathBuf,
-    variables: [(&'static str, String); 3],
+    variables: Vec<(&'static str, String)>,
     net: String,
+    nodes: usize,
     wiper: Child,
 }
 
 impl Cluster {
-    /// Starts them in a folder, and waits until they serve.
+    /// Starts three and one in a folder, and waits until they serve.
     pub(crate) fn start(folder: &Path) -> Result<Self, String> {
+        let (cluster, _) = Self::prepared(folder, NODES)?;
+        cluster.run(&["up", "--cassandra", &NODES.to_string(), "--kafka", "1"])?;
+        Ok(cluster)
+    }
+
+    /// Starts one node of Cassandra alone, whose settings are made for the address that it gets.
+    pub(crate) fn start_one(folder: &Path, settings: impl FnOnce(&str) -> String) -> Result<Self, String> {
+        let (mut cluster, net) = Self::prepared(folder, 1)?;
+        let file = folder.join("more.yaml");
+        std::fs::write(&file, settings(&format!("{net}.1"))).map_err(|error| error.to_string())?;
+        cluster
+            .variables
+            .push(("CASSANDRA_YAML", file.display().to_string()));
+        cluster.run(&["up", "--cassandra", "1"])?;
+        Ok(cluster)
+    }
+
+    fn prepared(folder: &Path, nodes: usize) -> Result<(Self, String), String> {
         let (net, jmx_port) = free();
         let folder = folder.join("cluster");
-        let variables = [
+        let variables = vec![
             ("ANABRANCH_CLUSTER_DIR", folder.display().to_string()),
             ("ANABRANCH_CLUSTER_NET", net.clone()),
             ("CASSANDRA_JMX_PORT", jmx_port.to_string()),
@@ -50,16 +69,16 @@ impl Cluster {
         let cluster = Self {
             folder,
             variables,
-            net,
+            net: net.clone(),
+            nodes,
             wiper,
         };
-        cluster.run(&["up", "--cassandra", &NODES.to_string(), "--kafka", "1"])?;
-        Ok(cluster)
+        Ok((cluster, net))
     }
 
     /// Where the nodes of Cassandra answer.
     pub(crate) fn cassandra(&self) -> String {
-        let points: Vec<String> = (1..=NODES)
+        let points: Vec<String> = (1..=self.nodes)
             .map(|node| format!("{}.{node}:9042", self.net))
             .collect();
         points.join(",")

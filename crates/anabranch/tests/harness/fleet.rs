@@ -57,6 +57,15 @@ impl Fleet {
         Self::made(folder, cassandra, kafka, &HashMap::new())
     }
 
+    /// Settings of the table `store.cassandra` besides, and tables of their own.
+    pub(crate) fn set(&self, in_table: &str, tables: &str) {
+        let config = self.folder.join("fleet.toml");
+        let before = fs::read_to_string(&self.config).unwrap();
+        let (head, rest) = before.split_once("[store.cassandra]\n").unwrap();
+        let with = format!("{head}[store.cassandra]\n{in_table}{rest}");
+        fs::write(config, with + tables).unwrap();
+    }
+
     fn made(folder: &Path, cassandra: &str, kafka: &str, map: &HashMap<SocketAddr, SocketAddr>) -> Self {
         let reached: Vec<String> = cassandra
             .split(',')

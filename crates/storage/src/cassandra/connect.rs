@@ -33,7 +33,7 @@ use super::record_place::Place;
 use super::records::Records;
 use super::records_cql::{RecordTable, WIDE_SLICE, create_wide_slice};
 use super::replication::Replication;
-use super::settings::CassandraSettings;
+use super::settings::{CassandraSettings, TlsSettings};
 use super::tls;
 use crate::error::{StoreError, as_text};
 use crate::records::RecordKey;
@@ -155,13 +155,30 @@ fn cannot_connect(settings: &CassandraSettings, error: NewSessionError) -> Store
             ),
             _ => format!(
                 "no contact point answers at {points}; check store.cassandra.contact_points, that a node is up, that \
-                 it takes CQL on that port, and whether it wants TLS (store.cassandra.tls.ca_file)"
+                 it takes CQL on that port, and {}",
+                check_tls(settings)
             ),
         },
     };
     StoreError::Open {
         reason,
         source: Some(as_text(&error)),
+    }
+}
+
+/// What of TLS may keep a node from answering: it ends the connection, and mostly does not say why.
+fn check_tls(settings: &CassandraSettings) -> &'static str {
+    match &settings.tls {
+        None => "whether it wants TLS (store.cassandra.tls.ca_file)",
+        Some(TlsSettings { client: None, .. }) => {
+            "that it wants TLS, that its certificate names this address and is signed by one of \
+             store.cassandra.tls.ca_file, and whether it asks for a certificate of ours \
+             (store.cassandra.tls.certificate_file and key_file)"
+        }
+        Some(TlsSettings { client: Some(_), .. }) => {
+            "that it wants TLS, that its certificate names this address and is signed by one of \
+             store.cassandra.tls.ca_file, and that it trusts store.cassandra.tls.certificate_file"
+        }
     }
 }
 
