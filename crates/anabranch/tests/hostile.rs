@@ -428,9 +428,14 @@ async fn until_split(server: &Server) {
         events: events.clone(),
     };
     client.write_event_records_sync(request).await.unwrap();
+    // What is sealed: of the rest of the bucket there is no copy.
+    let interval = wire::TimeInterval {
+        start: Some(harness::timestamp(1_700_000_000_000_000)),
+        end: Some(harness::timestamp(1_700_000_000_000_000 + 86_400_000_000)),
+    };
     let seal = admin::SealTimeSlicesRequest {
         namespace: namespace.clone(),
-        before: Some(harness::timestamp(1_700_000_000_000_000 + 86_400_000_000)),
+        before: interval.end,
     };
     admin.seal_time_slices(seal).await.unwrap();
     let since = Instant::now();
@@ -440,6 +445,7 @@ async fn until_split(server: &Server) {
             let request = wire::ReadEventRecordsRequest {
                 namespace: namespace.clone(),
                 time_series_id: id.clone(),
+                time_interval: Some(interval),
                 direction: direction.into(),
                 latency_slo: Some(harness::duration(60)),
                 ..wire::ReadEventRecordsRequest::default()
