@@ -10,6 +10,7 @@ use anabranch_proto::timeseries::v1::{EventRecord, IngestEventRecordsRequest};
 use anabranch_runtime::Tasks;
 use anyhow::{Result, anyhow, bail};
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -248,10 +249,15 @@ pub(crate) async fn tail(
         let (send, arrivals) = mpsc::channel(room);
         senders.push(send);
         let (client, source) = (client.clone(), source.clone());
-        loops.push(tasks.spawn(
-            "open-loop",
-            answer_arrivals(client, source, batch_events, arrivals),
-        ));
+        let call = move || -> BoxFuture<'static, Result<(), Code>> {
+            let (mut client, events) = (client.clone(), source.batch(batch_events));
+            Box::pin(async move {
+                client::write(&mut client, events)
+                    .await
+                    .map_err(|status| status.code())
+            })
+        };
+        loops.push(tasks.spawn("open-loop", answer_arrivals(call, arrivals)));
     }
     let pacer = pacer::start(batches_per_second, seconds, move |n, intended| {
         #[expect(
@@ -273,10 +279,9 @@ pub(crate) async fn tail(
     Ok(tail)
 }
 
-async fn answer_arrivals(
-    client: Client,
-    source: Arc<Source>,
-    batch_events: u64,
+/// Makes a call for each arrival, at once, and measures it from when it was due and from when it was sent.
+pub(crate) async fn answer_arrivals(
+    mut call: impl FnMut() -> BoxFuture<'static, Result<(), Code>> + Send,
     mut arrivals: mpsc::Receiver<Instant>,
 ) -> Result<Tail> {
     let mut tail = Tail::new()?;
@@ -290,11 +295,10 @@ async fn answer_arrivals(
                     open = false;
                     continue;
                 };
-                let mut client = client.clone();
-                let events = source.batch(batch_events);
+                let made = call();
                 calls.push(async move {
                     let sent = now();
-                    let outcome = client::write(&mut client, events).await.map_err(|s| s.code());
+                    let outcome = made.await;
                     (intended.elapsed(), sent.elapsed(), outcome)
                 });
             }

@@ -144,13 +144,8 @@ impl Planning {
     }
 
     async fn next_page(&self, walk: &mut Walk) -> Result<Option<ScanPage>, StoreError> {
-        let asked = self.parts.clock.elapsed();
-        let page = walk.next(&*self.parts.events).await?;
-        if page.is_some() {
-            self.own_pages
-                .observe(self.parts.clock.elapsed().saturating_sub(asked));
-        }
-        Ok(page)
+        let page = walk.next(&*self.parts.events);
+        self.own_pages.read(&*self.parts.clock, page).await
     }
 
     /// Leaves a partition alone for a while.

@@ -81,13 +81,8 @@ impl Splitting {
     }
 
     async fn next_page(&self, walk: &mut Walk) -> Result<Option<ScanPage>, StoreError> {
-        let asked = self.parts.clock.elapsed();
-        let page = walk.next(&*self.parts.events).await?;
-        if page.is_some() {
-            self.own_pages
-                .observe(self.parts.clock.elapsed().saturating_sub(asked));
-        }
-        Ok(page)
+        let page = walk.next(&*self.parts.events);
+        self.own_pages.read(&*self.parts.clock, page).await
     }
 
     /// Has a split that the store ended tried again.

@@ -423,11 +423,7 @@ async fn until_split(server: &Server) {
     };
     let namespace = NAMESPACES[0].to_owned();
     let events: Vec<_> = (0..40).map(event).collect();
-    let request = wire::WriteEventRecordsSyncRequest {
-        namespace: namespace.clone(),
-        events: events.clone(),
-    };
-    client.write_event_records_sync(request).await.unwrap();
+    harness::write(server, &namespace, events.clone()).await.unwrap();
     // What is sealed: of the rest of the bucket there is no copy.
     let interval = wire::TimeInterval {
         start: Some(harness::timestamp(1_700_000_000_000_000)),

@@ -35,25 +35,9 @@ async fn load(server: &Server) {
         ..harness::namespace(NAMESPACE)
     };
     harness::create(&mut server.admin().await, namespace).await;
-    let event = |n: i64| wire::EventRecord {
-        time_series_id: ID.to_owned(),
-        event_time: Some(harness::timestamp(1_767_571_200_000_000 + n * 1_000_000)),
-        event_id: format!("{n:05}"),
-        event_items: vec![wire::EventItem {
-            event_item_key: "value".to_owned(),
-            event_item_value: format!("{n:0>200}").into(),
-        }],
-    };
-    let request = wire::WriteEventRecordsSyncRequest {
-        namespace: NAMESPACE.to_owned(),
-        events: (0..EVENTS).map(event).collect(),
-    };
-    server
-        .events()
-        .await
-        .write_event_records_sync(request)
-        .await
-        .unwrap();
+    let event = |n: i64| harness::event(ID, harness::timestamp(1_767_571_200_000_000 + n * 1_000_000), n);
+    let events = (0..EVENTS).map(event).collect();
+    harness::write(server, NAMESPACE, events).await.unwrap();
     server.run(&["namespace", "seal", NAMESPACE]);
 }
 

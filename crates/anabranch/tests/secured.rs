@@ -183,14 +183,19 @@ fn a_fleet_works_with_certificates_a_password_and_the_least_rights() {
     let events = events();
     let refused = operator.runtime.block_on(async {
         create(&server).await;
-        write(&server, &events).await.unwrap_err()
+        harness::write(&server, NAMESPACE, events.clone())
+            .await
+            .unwrap_err()
     });
     let of_events = format!("{keyspace}_{NAMESPACE}");
     operator.make(refused.message(), &of_events);
     for right in ["CREATE", "DROP", "SELECT", "MODIFY"] {
         operator.run(&format!("GRANT {right} ON KEYSPACE {of_events} TO {ROLE}"));
     }
-    operator.runtime.block_on(write(&server, &events)).unwrap();
+    let written = operator
+        .runtime
+        .block_on(harness::write(&server, NAMESPACE, events.clone()));
+    written.unwrap();
     let workers = fleet.workers();
     operator.runtime.block_on(is_split(&server, &events));
     workers.stop();
@@ -299,25 +304,8 @@ fn events() -> Vec<wire::EventRecord> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let oldest = i64::try_from(now.as_micros()).unwrap() / DAY_MICROS * DAY_MICROS - 2 * DAY_MICROS;
     (0..EVENTS)
-        .map(|n| wire::EventRecord {
-            time_series_id: "id".to_owned(),
-            event_time: Some(harness::timestamp(oldest + n)),
-            event_id: format!("{n:03}"),
-            event_items: vec![wire::EventItem {
-                event_item_key: "k".to_owned(),
-                event_item_value: vec![b'v'; 300].into(),
-            }],
-        })
+        .map(|n| harness::event("id", harness::timestamp(oldest + n), n))
         .collect()
-}
-
-async fn write(server: &Server, events: &[wire::EventRecord]) -> Result<(), tonic::Status> {
-    let request = wire::WriteEventRecordsSyncRequest {
-        namespace: NAMESPACE.to_owned(),
-        events: events.to_vec(),
-    };
-    let written = server.events().await.write_event_records_sync(request).await;
-    written.map(drop)
 }
 
 /// Reads the partition until it comes from the copy.

@@ -157,25 +157,9 @@ async fn load(data: &Path) {
         ..harness::namespace(NAMESPACE)
     };
     harness::create(&mut server.admin().await, namespace).await;
-    let event = |n: i64| wire::EventRecord {
-        time_series_id: ID.to_owned(),
-        event_time: Some(time(n)),
-        event_id: format!("{n:05}"),
-        event_items: vec![wire::EventItem {
-            event_item_key: "value".to_owned(),
-            event_item_value: format!("{n:0>200}").into(),
-        }],
-    };
-    let request = wire::WriteEventRecordsSyncRequest {
-        namespace: NAMESPACE.to_owned(),
-        events: (0..EVENTS).map(event).collect(),
-    };
-    server
-        .events()
-        .await
-        .write_event_records_sync(request)
-        .await
-        .unwrap();
+    let event = |n: i64| harness::event(ID, time(n), n);
+    let events = (0..EVENTS).map(event).collect();
+    harness::write(&server, NAMESPACE, events).await.unwrap();
     server.run(&["namespace", "seal", NAMESPACE]);
     assert!(server.stop().success());
 }

@@ -145,25 +145,9 @@ async fn load(server: &Server) {
     };
     harness::create(&mut server.admin().await, namespace).await;
     for id in ids() {
-        let event = |n: i64| wire::EventRecord {
-            time_series_id: id.clone(),
-            event_time: Some(harness::timestamp(FIRST_MICROS + n * 1_000_000)),
-            event_id: format!("{n:05}"),
-            event_items: vec![wire::EventItem {
-                event_item_key: "value".to_owned(),
-                event_item_value: format!("{n:0>200}").into(),
-            }],
-        };
-        let request = wire::WriteEventRecordsSyncRequest {
-            namespace: NAMESPACE.to_owned(),
-            events: (0..EVENTS).map(event).collect(),
-        };
-        server
-            .events()
-            .await
-            .write_event_records_sync(request)
-            .await
-            .unwrap();
+        let event = |n: i64| harness::event(&id, harness::timestamp(FIRST_MICROS + n * 1_000_000), n);
+        let events = (0..EVENTS).map(event).collect();
+        harness::write(server, NAMESPACE, events).await.unwrap();
     }
     server.run(&["namespace", "seal", NAMESPACE]);
 }

@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::Clock;
+
 /// Pages that are remembered: of these the quickest says what a page needs.
 const PAGES: usize = 512;
 /// Of the last so many the middle one says what a page takes now: one that was slow by itself changes nothing.
@@ -17,8 +19,24 @@ const LATEST: usize = 15;
 pub struct OwnPages(Mutex<VecDeque<Duration>>);
 
 impl OwnPages {
-    /// Counts a page.
-    pub fn observe(&self, took: Duration) {
+    /// Reads a page, and counts it if there was one.
+    ///
+    /// # Errors
+    /// Those of the read.
+    pub async fn read<P, E>(
+        &self,
+        clock: &dyn Clock,
+        page: impl Future<Output = Result<Option<P>, E>>,
+    ) -> Result<Option<P>, E> {
+        let asked = clock.elapsed();
+        let page = page.await?;
+        if page.is_some() {
+            self.observe(clock.elapsed().saturating_sub(asked));
+        }
+        Ok(page)
+    }
+
+    fn observe(&self, took: Duration) {
         let mut pages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if pages.len() == PAGES {
             pages.pop_front();

@@ -3,20 +3,18 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anabranch_runtime::Tasks;
 use anyhow::{Result, anyhow, ensure};
-use futures::StreamExt;
 use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tonic::Code;
 
 use crate::clock::now;
 use crate::pacer;
 use crate::window::Window;
-use crate::writes::Tail;
+use crate::writes::{Tail, answer_arrivals};
 
 /// Makes the call of a number.
 pub(super) type Call = Arc<dyn Fn(u64) -> BoxFuture<'static, Result<(), Code>> + Send + Sync>;
@@ -76,7 +74,10 @@ pub(super) async fn open(
         Until::After(window) => (window.as_secs_f64(), Arc::default()),
         Until::Stopped(stop) => (DAY, stop),
     };
-    let answering = tasks.spawn("open-loop", answer(call, next, arrivals));
+    let answering = tasks.spawn(
+        "open-loop",
+        answer_arrivals(move || call(next.fetch_add(1, Ordering::Relaxed)), arrivals),
+    );
     let pacer = pacer::start(per_second, seconds, move |_, intended| {
         if stop.load(Ordering::Relaxed) || send.try_send(intended).is_err() {
             return ControlFlow::Break(());
@@ -89,34 +90,5 @@ pub(super) async fn open(
         tail.outcomes.sent == tail.lateness.summary().n,
         "arrivals were lost between the pacer and the connections"
     );
-    Ok(tail)
-}
-
-async fn answer(call: Call, next: Arc<AtomicU64>, mut arrivals: mpsc::Receiver<Instant>) -> Result<Tail> {
-    let mut tail = Tail::new()?;
-    let mut calls = FuturesUnordered::new();
-    let mut open = true;
-    while open || !calls.is_empty() {
-        tokio::select! {
-            biased;
-            arrival = arrivals.recv(), if open => {
-                let Some(intended) = arrival else {
-                    open = false;
-                    continue;
-                };
-                let made = call(next.fetch_add(1, Ordering::Relaxed));
-                calls.push(async move {
-                    let sent = now();
-                    let outcome = made.await;
-                    (intended.elapsed(), sent.elapsed(), outcome)
-                });
-            }
-            Some((response, service, outcome)) = calls.next(), if !calls.is_empty() => {
-                tail.outcomes.count(outcome);
-                tail.response.record(response);
-                tail.service.record(service);
-            }
-        }
-    }
     Ok(tail)
 }

@@ -404,6 +404,33 @@ pub(crate) async fn create(client: &mut Admin, namespace: admin::Namespace) -> a
     client.create_namespace(request).await.unwrap().into_inner()
 }
 
+/// An event of two hundred bytes and its number.
+pub(crate) fn event(time_series_id: &str, event_time: prost_types::Timestamp, n: i64) -> wire::EventRecord {
+    wire::EventRecord {
+        time_series_id: time_series_id.to_owned(),
+        event_time: Some(event_time),
+        event_id: format!("{n:05}"),
+        event_items: vec![wire::EventItem {
+            event_item_key: "value".to_owned(),
+            event_item_value: format!("{n:0>200}").into(),
+        }],
+    }
+}
+
+/// Writes events into a namespace.
+pub(crate) async fn write(
+    server: &Server,
+    namespace: &str,
+    events: Vec<wire::EventRecord>,
+) -> Result<(), tonic::Status> {
+    let request = wire::WriteEventRecordsSyncRequest {
+        namespace: namespace.to_owned(),
+        events,
+    };
+    let written = server.events().await.write_event_records_sync(request).await;
+    written.map(drop)
+}
+
 /// The time slices of a namespace, oldest first; a thousand at most.
 pub(crate) async fn time_slices(server: &Server, namespace: &str) -> Vec<admin::TimeSlice> {
     let request = admin::ListTimeSlicesRequest {
