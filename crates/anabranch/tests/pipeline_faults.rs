@@ -45,6 +45,8 @@ enum Class {
     ReadRecord,
     ListRecords,
     ChangeRecord,
+    ReadMarker,
+    MoveMarker,
     NoteSlice,
     ScanOriginal,
     ScanTarget,
@@ -52,10 +54,12 @@ enum Class {
     RemoveTarget,
 }
 
-const CLASSES: [(Class, &str); 8] = [
+const CLASSES: [(Class, &str); 10] = [
     (Class::ReadRecord, "read of a record"),
     (Class::ListRecords, "list of records"),
     (Class::ChangeRecord, "change of a record"),
+    (Class::ReadMarker, "read of a marker"),
+    (Class::MoveMarker, "move of a marker"),
     (Class::NoteSlice, "note that a slice has splits"),
     (Class::ScanOriginal, "scan of an original"),
     (Class::ScanTarget, "scan of a target"),
@@ -65,6 +69,13 @@ const CLASSES: [(Class, &str); 8] = [
 
 fn class_of(text: &str) -> Class {
     let of_targets = text.contains(".wide_data_");
+    if text.contains(".wide_row_marker") && !text.starts_with("SELECT time_slice") {
+        return if text.starts_with("SELECT") {
+            Class::ReadMarker
+        } else {
+            Class::MoveMarker
+        };
+    }
     match text.split(' ').next() {
         Some("DELETE") => Class::RemoveTarget,
         Some("UPDATE") => Class::ChangeRecord,
@@ -188,11 +199,16 @@ fn who(actor: Actor) -> Who {
 
 /// The documented outcome.
 fn expected(who: Who, class: Class, group: Group) -> Expected {
-    use Class::{ChangeRecord, NoteSlice, ReadRecord, ScanOriginal, ScanTarget, WriteTarget};
+    use Class::{
+        ChangeRecord, MoveMarker, NoteSlice, ReadMarker, ReadRecord, ScanOriginal, ScanTarget, WriteTarget,
+    };
     let sent = match who {
         Who::Worker => true,
         Who::Reader => matches!(class, ReadRecord | ScanOriginal | ScanTarget),
-        Who::Operator => matches!(class, ReadRecord | ChangeRecord | NoteSlice),
+        Who::Operator => matches!(
+            class,
+            ReadRecord | ChangeRecord | NoteSlice | ReadMarker | MoveMarker
+        ),
     };
     let passes = match group {
         Group::Late => true,
@@ -201,14 +217,16 @@ fn expected(who: Who, class: Class, group: Group) -> Expected {
         _ => false,
     };
     // Settled by reading.
-    let settled =
-        class == ChangeRecord && matches!(group, Group::Error | Group::Unanswered | Group::Unprepared);
-    let may_be_settled = class == ChangeRecord && group == Group::Broken;
+    let changes = matches!(class, ChangeRecord | MoveMarker);
+    let settled = changes && matches!(group, Group::Error | Group::Unanswered | Group::Unprepared);
+    let may_be_settled = changes && group == Group::Broken;
     match who {
         _ if !sent => Expected::Never,
         _ if passes || settled => Expected::Done,
         Who::Worker if may_be_settled => Expected::Either,
         Who::Operator if may_be_settled => Expected::DoneOrError,
+        // The record that it tells of is stored: it may have been the last thing to do.
+        Who::Worker if matches!(class, ReadMarker | MoveMarker) => Expected::Either,
         Who::Worker => Expected::Again,
         Who::Operator => Expected::Error,
         // It may have been the only thing between the page and its events.
