@@ -5,7 +5,6 @@
 
 mod harness;
 
-use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
@@ -13,15 +12,7 @@ use serde_json::Value;
 
 #[test]
 fn a_small_run_measures_both_ways_and_says_what_it_could_not() {
-    let named = std::env::var("ANABRANCH_TEST_CASSANDRA")
-        .ok()
-        .filter(|value| !value.is_empty());
-    let Some(cassandra) = named else {
-        // Past the capture of its output.
-        let _ = writeln!(
-            std::io::stderr(),
-            "!!! NOT RUN: bench wide: ANABRANCH_TEST_CASSANDRA names no server; try `export $(dev/cluster up)`"
-        );
+    let Some((cassandra, kafka)) = harness::fleet::servers("bench wide") else {
         return;
     };
     let place = harness::folder("bench-wide");
@@ -38,7 +29,7 @@ fn a_small_run_measures_both_ways_and_says_what_it_could_not() {
             "compacted,cloud,walk,first,foreground",
         ])
         .args(["--seconds", "0.3", "--rounds", "1", "--readers", "1,4"])
-        .args(["--contact-points", &cassandra, "--folder"])
+        .args(["--contact-points", &cassandra, "--kafka", &kafka, "--folder"])
         .arg(place.path())
         .arg("--json")
         .arg(&json);

@@ -169,6 +169,7 @@ fn config(
 ) -> Result<PathBuf> {
     let Node {
         contact_points,
+        kafka,
         replication_factor,
         ..
     } = node;
@@ -188,12 +189,10 @@ fn config(
             ));
         }
     }
-    if let Some(kafka) = &node.kafka {
-        text.push_str(&format!(
-            "[bus]\nkind = \"kafka\"\n[bus.kafka]\nbootstrap_servers = \"{kafka}\"\ntopic = \"{keyspace}.detections\"\n\
-             dead_letter_topic = \"{keyspace}.dead\"\ngroup = \"{keyspace}\"\ncreate_topics = true\npartitions = 3\n"
-        ));
-    }
+    text.push_str(&format!(
+        "[bus]\nkind = \"kafka\"\n[bus.kafka]\nbrokers = \"{kafka}\"\ntopic = \"{keyspace}.detections\"\n\
+         dead_letter_topic = \"{keyspace}.dead\"\ngroup = \"{keyspace}\"\ncreate_topics = true\npartitions = 3\n"
+    ));
     let file = folder.join(format!("{role}.toml"));
     std::fs::write(&file, text)?;
     Ok(file)

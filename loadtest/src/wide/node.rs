@@ -29,8 +29,8 @@ pub(super) struct Node {
     started: Option<Started>,
     /// Nodes to ask for the others: HOST:PORT.
     pub(super) contact_points: String,
-    /// Kafka's brokers, if there are any.
-    pub(super) kafka: Option<String>,
+    /// Kafka's brokers.
+    pub(super) kafka: String,
     pub(super) replication_factor: u32,
     nodetool: Option<(String, Vec<String>)>,
 }
@@ -44,7 +44,7 @@ struct Started {
 }
 
 impl Node {
-    /// The node for a format; `kafka`: with a broker beside it.
+    /// The node for a format, with a broker beside it.
     pub(super) async fn start(source: &Source, format: Format, folder: &Path) -> Result<Self> {
         match source {
             Source::Named {
@@ -97,7 +97,7 @@ impl Node {
                 nodetool.push(JMX_PORT.to_string());
                 Ok(Self {
                     contact_points,
-                    kafka: of("ANABRANCH_TEST_KAFKA"),
+                    kafka: of("ANABRANCH_TEST_KAFKA").context("dev/cluster started no Kafka")?,
                     replication_factor: 1,
                     nodetool: Some((started.program.display().to_string(), nodetool)),
                     started: Some(started),

@@ -115,8 +115,8 @@ pub enum Source {
     Named {
         /// Nodes to ask for the others: HOST:PORT.
         contact_points: String,
-        /// Kafka's brokers; without, detections go through the store.
-        kafka: Option<String>,
+        /// Brokers of the Kafka that detections go through.
+        kafka: String,
         /// nodetool with its arguments, to flush and compact.
         nodetool: Option<String>,
         /// Copies of keyspaces that are made.

@@ -154,8 +154,8 @@ impl Fleet {
     }
 }
 
-/// Cassandra and Kafka.
-fn servers(test: &str) -> Option<(String, String)> {
+/// Cassandra and Kafka; without servers named the test has to end, and this says so.
+pub(crate) fn servers(test: &str) -> Option<(String, String)> {
     let [cassandra, kafka] = ["ANABRANCH_TEST_CASSANDRA", "ANABRANCH_TEST_KAFKA"]
         .map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
     let both = cassandra.zip(kafka);

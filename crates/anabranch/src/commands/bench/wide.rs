@@ -51,9 +51,9 @@ pub(super) struct WideArgs {
     #[arg(long, value_name = "FILE", default_value = "dev/cluster")]
     cluster: PathBuf,
     /// Nodes that are there already, instead: HOST:PORT, several with commas between. In the format that they have
-    #[arg(long, value_name = "NODES", conflicts_with = "cluster")]
+    #[arg(long, value_name = "NODES", conflicts_with = "cluster", requires = "kafka")]
     contact_points: Option<String>,
-    /// Brokers of a Kafka beside them; without, detections go through the store
+    /// Brokers of a Kafka beside them, for the detections
     #[arg(long, value_name = "BROKERS", requires = "contact_points")]
     kafka: Option<String>,
     /// Their nodetool, with its arguments; without, there is only what needs no flush and no compaction
@@ -74,10 +74,10 @@ pub(super) async fn run(session: &Session, args: WideArgs) -> Result<(), Failure
     let program = std::env::current_exe()
         .map_err(|error| Failure::internal(format_args!("this program has no path: {error}")))?;
     let named = args.contact_points.is_some();
-    let source = match args.contact_points {
-        Some(contact_points) => Source::Named {
+    let source = match args.contact_points.zip(args.kafka) {
+        Some((contact_points, kafka)) => Source::Named {
             contact_points,
-            kafka: args.kafka,
+            kafka,
             nodetool: args.nodetool,
             replication_factor: args.replication_factor,
         },
