@@ -20,7 +20,7 @@ use anabranch_split::planted::{Bug, planted};
 use anabranch_split::record::page_bytes;
 use anabranch_split::{Aim, Lease, Pace, RetryPolicy, SplitReason, SplitState, Step, SurveyTask};
 use anabranch_storage::{
-    EventBounds, Moved, ScanPage, SplitSlot, StoreError, StoredSplit, TableKind, TableName, Walk,
+    EventBounds, Moved, ScanEnd, ScanPage, SplitSlot, StoreError, StoredSplit, TableKind, TableName, Walk,
 };
 use tracing::{info, warn};
 
@@ -145,7 +145,8 @@ impl Planning {
 
     async fn next_page(&self, walk: &mut Walk) -> Result<Option<ScanPage>, StoreError> {
         let page = walk.next(&*self.parts.events);
-        self.own_pages.read(&*self.parts.clock, page).await
+        let is_full = |page: &ScanPage| matches!(page.end, ScanEnd::More { .. });
+        self.own_pages.read(&*self.parts.clock, page, is_full).await
     }
 
     /// Leaves a partition alone for a while.

@@ -249,6 +249,7 @@ pub(crate) struct Faults {
     tables_down: AtomicBool,
     wide_down: AtomicBool,
     data_down: AtomicBool,
+    buckets_unknown: AtomicBool,
     scan_takes: Mutex<Option<(Arc<ManualClock>, Duration)>>,
     hold: AtomicBool,
     held: AtomicUsize,
@@ -290,6 +291,11 @@ impl Faults {
     /// Tables can not be made.
     pub(crate) fn tables_down(&self, down: bool) {
         self.tables_down.store(down, Ordering::SeqCst);
+    }
+
+    /// Which time buckets an id has can not be said, for servers that start from now on.
+    pub(crate) fn buckets_unknown(&self) {
+        self.buckets_unknown.store(true, Ordering::SeqCst);
     }
 
     /// Targets can not be read.
@@ -424,7 +430,7 @@ impl EventStore for Faults {
     }
 
     fn finds_time_buckets(&self) -> bool {
-        self.store.finds_time_buckets()
+        !self.buckets_unknown.load(Ordering::SeqCst)
     }
 
     async fn next_time_bucket(

@@ -21,8 +21,8 @@ use anabranch_split::planted::{Bug, planted};
 use anabranch_split::record::{page_bytes, total};
 use anabranch_split::{Checksum, Copied, Lease, Pace, SplitPlan, SplitReason, SplitState, Step, Target};
 use anabranch_storage::{
-    EventBounds, Moved, PartitionAppend, ScanPage, SplitSlot, StoreError, StoredSplit, TableKind, TableName,
-    Walk,
+    EventBounds, Moved, PartitionAppend, ScanEnd, ScanPage, SplitSlot, StoreError, StoredSplit, TableKind,
+    TableName, Walk,
 };
 use futures::future::join;
 use tracing::{info, warn};
@@ -82,7 +82,8 @@ impl Splitting {
 
     async fn next_page(&self, walk: &mut Walk) -> Result<Option<ScanPage>, StoreError> {
         let page = walk.next(&*self.parts.events);
-        self.own_pages.read(&*self.parts.clock, page).await
+        let is_full = |page: &ScanPage| matches!(page.end, ScanEnd::More { .. });
+        self.own_pages.read(&*self.parts.clock, page, is_full).await
     }
 
     /// Has a split that the store ended tried again.

@@ -28,7 +28,7 @@ pub mod watch;
 pub use change::{change_slice, read_namespace, read_slice, store_slice};
 pub use freeze::{FreezeOutcome, Frozen, freeze, justified};
 pub use ground::{Ground, broken, ground};
-pub use load::{LoadedNamespace, LoadedSlice, list, load, names};
+pub use load::{LoadedNamespace, LoadedSlice, list, load, load_settled, names};
 pub use stored::{BlockRecord, Creation, Maker, NamespaceRecord, SliceRecord, Stored};
 pub use view::{Block, NamespaceView};
 pub use watch::{Look, SplitWatch, Wake};

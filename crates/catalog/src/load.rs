@@ -83,13 +83,40 @@ pub async fn load(
     name: &NamespaceName,
     known: Option<&LoadedNamespace>,
 ) -> Result<Option<LoadedNamespace>, StoreError> {
-    let key = RecordKey::Namespace {
+    let found = records.look_up(&key(name)).await?;
+    with_record(records, name, known, found).await
+}
+
+/// The same for whoever decides on it or changes it: a change of the namespace that nobody was answered for is settled
+/// first, and is in it or never comes.
+///
+/// # Errors
+/// Those of [`load`].
+pub async fn load_settled(
+    records: &dyn RecordStore,
+    name: &NamespaceName,
+    known: Option<&LoadedNamespace>,
+) -> Result<Option<LoadedNamespace>, StoreError> {
+    let found = records.get(&key(name)).await?;
+    with_record(records, name, known, found).await
+}
+
+fn key(name: &NamespaceName) -> RecordKey {
+    RecordKey::Namespace {
         namespace: name.clone(),
-    };
+    }
+}
+
+async fn with_record(
+    records: &dyn RecordStore,
+    name: &NamespaceName,
+    known: Option<&LoadedNamespace>,
+    found: Option<VersionedRecord>,
+) -> Result<Option<LoadedNamespace>, StoreError> {
     let Some(VersionedRecord {
         version,
         value: Some(bytes),
-    }) = records.look_up(&key).await?
+    }) = found
     else {
         return Ok(None);
     };

@@ -462,7 +462,23 @@ impl NamespaceSettings {
             field: "seconds_per_time_bucket",
             value: bucket.to_string(),
             reason: "on this store a walk reads every time bucket of a slice, so a slice has at most 10000 of them; use \
-                     wider buckets, or narrower slices (one all-time slice counts as 10000 years: buckets of a year or more)",
+                     wider buckets, or narrower slices (one all-time slice is 9999 years: let its buckets be of 100, 3153600000)",
+        })
+    }
+
+    /// What holds between settings and those before them: whoever surveys a partition to split it sees what was acked
+    /// under either.
+    pub fn check_change(&self, before: &Self) -> Result<(), InvalidSetting> {
+        let rollout = self.wide_partition.rollout;
+        let acked = before.append_consistency();
+        if rollout < Rollout::Split || acked.is_seen_at(self.survey_consistency()) {
+            return Ok(());
+        }
+        Err(InvalidSetting {
+            field: "consistency.write",
+            value: format!("{}, after {}", self.write_consistency.as_str(), acked.as_str()),
+            reason: "a split could leave out what was acked before: set wide_partition.rollout to OFF or DETECT first, change \
+                     this, run a full repair of the namespace's keyspace, then set the rollout again",
         })
     }
 }
@@ -497,6 +513,57 @@ mod tests {
             assert_eq!(settings.check_walked().is_ok(), holds, "{slice} {bucket}");
         }
         assert_eq!(NamespaceSettings::default().check_walked(), Ok(()));
+        let all_time = |seconds_per_time_bucket| NamespaceSettings {
+            seconds_per_time_slice: 0,
+            seconds_per_time_bucket,
+            ..NamespaceSettings::default()
+        };
+        // What the error says holds.
+        let refused = all_time(60).check_walked().unwrap_err();
+        assert!(
+            refused
+                .reason
+                .contains(&format!("at most {TIME_BUCKETS_WALKED_MAX} "))
+        );
+        assert!(refused.reason.contains("100, 3153600000)"));
+        assert_eq!(all_time(3_153_600_000).check_walked(), Ok(()));
+    }
+
+    #[test]
+    fn levels_that_do_not_see_each_other_do_not_change_under_splits() {
+        use Consistency::{EachQuorum, LocalOne, LocalQuorum, Quorum};
+        let at = |write, read, rollout| {
+            let mut settings = NamespaceSettings {
+                write_consistency: write,
+                read_consistency: read,
+                ..NamespaceSettings::default()
+            };
+            settings.wide_partition.rollout = rollout;
+            settings
+        };
+        let split = |write, read| at(write, read, Rollout::Serve);
+        let holds = |before: NamespaceSettings, after: NamespaceSettings| after.check_change(&before).is_ok();
+        assert!(holds(
+            split(LocalQuorum, LocalQuorum),
+            split(EachQuorum, LocalQuorum)
+        ));
+        assert!(holds(
+            split(EachQuorum, LocalQuorum),
+            split(LocalQuorum, LocalQuorum)
+        ));
+        assert!(holds(split(EachQuorum, LocalQuorum), split(Quorum, Quorum)));
+        assert!(!holds(split(Quorum, Quorum), split(LocalQuorum, LocalQuorum)));
+        assert!(!holds(split(LocalQuorum, LocalQuorum), split(Quorum, Quorum)));
+        // What one replica alone may have, and splits in the same breath.
+        let one = at(LocalOne, LocalOne, Rollout::Detect);
+        assert!(!holds(one.clone(), split(LocalQuorum, LocalQuorum)));
+        assert!(holds(one, at(LocalQuorum, LocalQuorum, Rollout::Detect)));
+        assert!(holds(
+            at(Quorum, Quorum, Rollout::Off),
+            at(LocalQuorum, LocalQuorum, Rollout::Off)
+        ));
+        // To stop splits is never refused.
+        assert!(holds(split(Quorum, Quorum), at(Quorum, Quorum, Rollout::Off)));
     }
 
     #[test]

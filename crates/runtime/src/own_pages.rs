@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use crate::Clock;
 
-/// Pages that are remembered: of these the quickest says what a page needs.
+/// Pages that are remembered.
 const PAGES: usize = 512;
+/// One in so many of them is as quick as what a page needs: the very quickest may have been lucky.
+const QUICK: usize = 10;
 /// Of the last so many the middle one says what a page takes now: one that was slow by itself changes nothing.
 const LATEST: usize = 15;
 
@@ -19,7 +21,7 @@ const LATEST: usize = 15;
 pub struct OwnPages(Mutex<VecDeque<Duration>>);
 
 impl OwnPages {
-    /// Reads a page, and counts it if there was one.
+    /// Reads a page, and counts it if it is a full one: the last one of a place may be short, and quick for that.
     ///
     /// # Errors
     /// Those of the read.
@@ -27,10 +29,11 @@ impl OwnPages {
         &self,
         clock: &dyn Clock,
         page: impl Future<Output = Result<Option<P>, E>>,
+        is_full: impl FnOnce(&P) -> bool,
     ) -> Result<Option<P>, E> {
         let asked = clock.elapsed();
         let page = page.await?;
-        if page.is_some() {
+        if page.as_ref().is_some_and(is_full) {
             self.observe(clock.elapsed().saturating_sub(asked));
         }
         Ok(page)
@@ -49,7 +52,7 @@ impl OwnPages {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// How much longer pages take at present than the quickest of late; nothing while too few are known.
+    /// How much longer pages take at present than the quicker ones of late; nothing while too few are known.
     pub fn excess(&self) -> Duration {
         let pages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if pages.len() < LATEST {
@@ -58,8 +61,9 @@ impl OwnPages {
         let mut latest: Vec<Duration> = pages.iter().rev().take(LATEST).copied().collect();
         latest.sort_unstable();
         let middle = latest.get(LATEST / 2).copied().unwrap_or_default();
-        let quickest = pages.iter().min().copied().unwrap_or_default();
-        middle.saturating_sub(quickest)
+        let mut all: Vec<Duration> = pages.iter().copied().collect();
+        let (_, quick, _) = all.select_nth_unstable(pages.len() / QUICK);
+        middle.saturating_sub(*quick)
     }
 }
 
@@ -94,11 +98,17 @@ mod tests {
 
     #[test]
     fn what_was_quick_long_ago_is_forgotten() {
+        let quick = [1; PAGES / QUICK + 1];
         assert_eq!(
-            after([1].into_iter().chain([8; PAGES - 1])),
+            after(quick.into_iter().chain([8; PAGES - PAGES / QUICK - 1])),
             Duration::from_millis(7)
         );
-        assert_eq!(after([1].into_iter().chain([8; PAGES])), Duration::ZERO);
+        assert_eq!(after(quick.into_iter().chain([8; PAGES])), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_few_lucky_pages_are_not_what_a_page_needs() {
+        assert_eq!(after([1].into_iter().chain([8; 100])), Duration::ZERO);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What was hoped for, and whether it came: ratios within one run, because only those travel to another machine.
 
 use super::options::Regime;
+use super::ordinary::Felt;
 use super::pages::Cell;
 use super::report::{WideReport, p99_gain, ratio};
 
@@ -175,17 +176,23 @@ fn direct(report: &WideReport) -> Vec<Judged> {
     judged
 }
 
-/// Against the quiet stretch before.
+/// Against the quietest of the stretches without a split: others on the machine make a stretch slow, and nothing makes
+/// one quick.
 fn foreground(report: &WideReport) -> Vec<Judged> {
     let mut judged = Vec::new();
     for format in &report.formats {
-        let Some((before, rest)) = format.foreground.split_first() else {
+        let is_split = |felt: &&Felt| felt.beside.starts_with("a split");
+        let quiet = || format.foreground.iter().filter(|felt| !is_split(felt));
+        let (Some(quiet_reads), Some(quiet_writes)) = (
+            quiet().map(|felt| felt.reads.response.p99_micros).min(),
+            quiet().map(|felt| felt.writes.response.p99_micros).min(),
+        ) else {
             continue;
         };
-        for felt in rest.iter().filter(|felt| felt.beside.starts_with("a split")) {
+        for felt in format.foreground.iter().filter(is_split) {
             let by = |a: u64, b: u64| a as f64 / b.max(1) as f64;
-            let reads = by(felt.reads.response.p99_micros, before.reads.response.p99_micros);
-            let writes = by(felt.writes.response.p99_micros, before.writes.response.p99_micros);
+            let reads = by(felt.reads.response.p99_micros, quiet_reads);
+            let writes = by(felt.writes.response.p99_micros, quiet_writes);
             judged.push(at_most(
                 "S7",
                 format!("p99 of reads beside {}", felt.beside),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_catalog::{LoadedNamespace, NamespaceRecord, Stored};
+use anabranch_model::namespace::InvalidSetting;
 use anabranch_model::{EventTime, NamespaceName, NamespaceSettings};
 use anabranch_runtime::Clock;
 use anabranch_storage::{CasOutcome, RecordKey, VersionedRecord};
@@ -27,7 +28,7 @@ impl Namespaces {
         name: &NamespaceName,
         settings: NamespaceSettings,
     ) -> Result<NamespaceInfo, ServiceError> {
-        self.check_settings(&settings)?;
+        self.check_settings(&settings, None)?;
         let key = key(name);
         let before = self.0.records.get(&key).await?;
         let expected = match &before {
@@ -74,11 +75,18 @@ impl Namespaces {
         }
     }
 
-    /// Refuses settings that can not be, naming every one.
-    pub(crate) fn check_settings(&self, settings: &NamespaceSettings) -> Result<(), ServiceError> {
-        let mut broken = settings.check().err().unwrap_or_default();
-        if broken.is_empty() && !self.0.finds_time_buckets {
-            broken.extend(settings.check_walked().err());
+    /// Refuses settings that can not be, naming every one. What was broken `before` in the same way, by a rule that was
+    /// not there yet, stands in the way of no other change.
+    pub(crate) fn check_settings(
+        &self,
+        settings: &NamespaceSettings,
+        before: Option<&NamespaceSettings>,
+    ) -> Result<(), ServiceError> {
+        let mut broken = self.broken_rules(settings);
+        if let Some(before) = before {
+            let known = self.broken_rules(before);
+            broken.retain(|rule| !known.contains(rule));
+            broken.extend(settings.check_change(before).err());
         }
         let Some(first) = broken.first() else {
             return Ok(());
@@ -92,6 +100,14 @@ impl Namespaces {
             error = error.field(setting.field, format!("{}: {}", setting.value, setting.reason));
         }
         Err(error)
+    }
+
+    fn broken_rules(&self, settings: &NamespaceSettings) -> Vec<InvalidSetting> {
+        let mut broken = settings.check().err().unwrap_or_default();
+        if !self.0.finds_time_buckets {
+            broken.extend(settings.check_walked().err());
+        }
+        broken
     }
 
     /// Stores what `change` makes of a namespace's record, if nobody else changed its settings since

@@ -242,7 +242,7 @@ impl Namespaces {
         names.sort();
         names.dedup();
         for name in names {
-            match self.reload(&name).await {
+            match self.reload_cached(&name, false).await {
                 Ok(_) => {}
                 // One damaged namespace does not keep the others from being served; it says so itself
                 // when it is asked for.
@@ -257,12 +257,12 @@ impl Namespaces {
         Ok(())
     }
 
-    /// Reads one namespace again and publishes it; `None` when it is not in the store.
+    /// Reads one namespace again, as whoever changes it has to, and publishes it; `None` when it is not in the store.
     pub(crate) async fn reload(
         &self,
         name: &NamespaceName,
     ) -> Result<Option<Arc<LoadedNamespace>>, ServiceError> {
-        Ok(self.reload_cached(name).await?.map(|cached| cached.loaded))
+        Ok(self.reload_cached(name, true).await?.map(|cached| cached.loaded))
     }
 
     /// What was read last of every namespace, also of those that are being deleted.
@@ -305,11 +305,16 @@ impl Namespaces {
     }
 
     async fn read_again(&self, name: &NamespaceName) -> Result<Cached, ServiceError> {
-        let cached = self.reload_cached(name).await?;
+        let cached = self.reload_cached(name, false).await?;
         cached.filter(is_served).ok_or_else(|| self.not_found(name))
     }
 
-    async fn reload_cached(&self, name: &NamespaceName) -> Result<Option<Cached>, ServiceError> {
+    /// `settled`: with every change of it settled, acked or not.
+    async fn reload_cached(
+        &self,
+        name: &NamespaceName,
+        settled: bool,
+    ) -> Result<Option<Cached>, ServiceError> {
         let Inner {
             cache,
             clock,
@@ -320,13 +325,16 @@ impl Namespaces {
             let changes = cache.changes(name);
             let read_at = clock.elapsed();
             let known = cache.get(name).map(|cached| cached.loaded);
-            let cached = anabranch_catalog::load(&**records, name, known.as_deref())
-                .await?
-                .map(|loaded| Cached {
-                    view: Arc::new(loaded.view()),
-                    loaded: Arc::new(loaded),
-                    read_at,
-                });
+            let loaded = if settled {
+                anabranch_catalog::load_settled(&**records, name, known.as_deref()).await?
+            } else {
+                anabranch_catalog::load(&**records, name, known.as_deref()).await?
+            };
+            let cached = loaded.map(|loaded| Cached {
+                view: Arc::new(loaded.view()),
+                loaded: Arc::new(loaded),
+                read_at,
+            });
             if cache.publish(name, changes, cached.clone()) {
                 return Ok(cached);
             }

@@ -59,6 +59,40 @@ async fn broken_settings_are_refused_by_field() {
 }
 
 #[tokio::test]
+async fn a_slice_has_few_buckets_where_the_store_can_not_say_which_an_id_has() {
+    const FIELD: &str = "seconds_per_time_bucket";
+    let before = Server::start().await;
+    let narrow = NamespaceSettings {
+        seconds_per_time_slice: 0,
+        seconds_per_time_bucket: 3_600,
+        ..NamespaceSettings::default()
+    };
+    before.create(narrow.clone()).await;
+    before.faults.buckets_unknown();
+    let server = Server::over(before.faults.clone(), NOON, ServerSettings::default()).await;
+    let admin = &server.core.admin;
+    let refused = admin.create_namespace(&name("new"), narrow).await.unwrap_err();
+    assert_eq!(refused.fields[0].0, FIELD);
+    // What it was before stands in the way of no other change, and may be mended.
+    admin
+        .update_namespace(&name("ns"), with_buckets(2))
+        .await
+        .unwrap();
+    let width = |seconds_per_time_bucket| {
+        move |settings: &NamespaceSettings| {
+            Ok(NamespaceSettings {
+                seconds_per_time_bucket,
+                ..settings.clone()
+            })
+        }
+    };
+    let refused = admin.update_namespace(&name("ns"), width(60)).await.unwrap_err();
+    assert_eq!(refused.fields[0].0, FIELD);
+    let century = admin.update_namespace(&name("ns"), width(3_153_600_000)).await;
+    century.unwrap();
+}
+
+#[tokio::test]
 async fn one_of_two_updates_at_once_is_told_that_it_lost() {
     let server = Server::start().await;
     server.create(NamespaceSettings::default()).await;

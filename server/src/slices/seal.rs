@@ -98,7 +98,9 @@ impl SliceKeeper {
         let keeping = &self.core;
         let loaded = keeping.namespaces.load_for_change(namespace).await?;
         let settings = change(&loaded.record.settings)?;
-        keeping.namespaces.check_settings(&settings)?;
+        keeping
+            .namespaces
+            .check_settings(&settings, Some(&loaded.record.settings))?;
         let now = keeping.now();
         let change: Change = Box::new(move |record| {
             if record.settings != settings {

@@ -17,6 +17,7 @@ use anabranch_model::{
 use anabranch_planner::{Planner, PlannerMetrics, PlannerParts, PlannerSettings, RoundError, TimedFreezer};
 use anabranch_runtime::telemetry::Metrics;
 use anabranch_runtime::{Randomness, SystemClock, Tasks};
+use anabranch_server::context::ServedFrom;
 use anabranch_server::core::Core;
 use anabranch_server::read::request::{EventPage, Latency, Paging, ReadRequest};
 use anabranch_server::settings::ServerSettings;
@@ -143,7 +144,7 @@ pub(crate) struct Case {
 }
 
 /// What came of a worker's round, or of a call.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// It was done as if nothing had been.
     Done,
@@ -153,6 +154,8 @@ pub(crate) enum Outcome {
     AttemptFailed,
     /// It was left for the next round.
     Left,
+    /// Every event was read, from there, in each direction.
+    Read([Option<ServedFrom>; 2]),
 }
 
 fn settings(points: &[String], keyspace: &KeyspaceName) -> CassandraSettings {
@@ -520,7 +523,7 @@ impl Pipeline {
         stored.map_or("none", |stored| stored.record.state.name())
     }
 
-    /// Has an actor come upon the record, through its proxy, once. `moved` is what it does when nothing is wrong.
+    /// Has an actor come upon the record, through its proxy, once. `done` is where the record is then when nothing is wrong.
     pub(crate) async fn act(&self, actor: Actor, case: &Case, done: Option<&'static str>) -> Outcome {
         let ended: Result<(), String> = match actor {
             Actor::Planner => {
@@ -536,7 +539,12 @@ impl Pipeline {
                 let round = Box::pin(splitter.round()).await;
                 round.map(drop).map_err(|error| format!("{:?}", error.kind()))
             }
-            Actor::Read => Box::pin(self.read(case)).await,
+            Actor::Read => {
+                return match Box::pin(self.read(case)).await {
+                    Ok(from) => Outcome::Read(from),
+                    Err(reason) => Outcome::Ended(reason),
+                };
+            }
             Actor::Retry => {
                 let retried = self.core.admin.retry_split(&namespace(), &case.partition).await;
                 retried.map(drop).map_err(|error| error.reason.name().to_owned())
@@ -553,8 +561,7 @@ impl Pipeline {
         if let Err(kind) = ended {
             return Outcome::Ended(kind);
         }
-        // What a read finds wrong with a split is seen to afterwards.
-        let Some(done) = done.filter(|_| actor != Actor::Read) else {
+        let Some(done) = done else {
             return Outcome::Done;
         };
         let stands = self.stored(case).await;
@@ -574,17 +581,22 @@ impl Pipeline {
         }
     }
 
-    /// Reads the partition both ways, and demands that every event is there.
-    async fn read(&self, case: &Case) -> Result<(), String> {
-        for direction in [Direction::Descending, Direction::Ascending] {
+    /// Reads the partition both ways, and demands that every event is there: from where it came.
+    async fn read(&self, case: &Case) -> Result<[Option<ServedFrom>; 2], String> {
+        let mut from = [None; 2];
+        for (direction, from) in [Direction::Descending, Direction::Ascending]
+            .into_iter()
+            .zip(&mut from)
+        {
             let page = self.page(case, direction).await?;
+            *from = page.context.served_from;
             let mut events: Vec<Event> = page.records.into_iter().map(|record| record.event).collect();
             if direction == Direction::Descending {
                 events.reverse();
             }
             assert_eq!(events, case.events, "R2: {}", case.partition);
         }
-        Ok(())
+        Ok(from)
     }
 
     async fn page(&self, case: &Case, direction: Direction) -> Result<EventPage, String> {

@@ -1,12 +1,12 @@
-//! How many replicas answer for events: as the namespace asks, and never fewer than the store is set to, unless it asks
-//! for one.
+//! How many replicas answer for events: as the namespace asks, and together no weaker than the store is set to, unless it
+//! asks for one.
 //!
 //! | asked for | write | read |
 //! |---|---|---|
 //! | `ONE`, `LOCAL_ONE` | that | that |
-//! | `LOCAL_QUORUM` | the store's | the store's |
+//! | `LOCAL_QUORUM` | the store's | the store's; `LOCAL_QUORUM` where that is EACH_QUORUM, which is for writes |
 //! | `QUORUM` | that, or EACH_QUORUM where that is the store's | that |
-//! | `EACH_QUORUM` | that | the store's: it is for writes |
+//! | `EACH_QUORUM` | that | as `LOCAL_QUORUM` |
 //! | `ALL` | that | that |
 //!
 //! - W1: of what is not asked to be content with one replica, the replicas of a write and those of a read have one in
