@@ -460,7 +460,7 @@ impl NamespaceSettings {
         }
         Err(InvalidSetting {
             field: "seconds_per_time_bucket",
-            value: bucket.to_string(),
+            value: format!("{bucket} in slices of {}", self.seconds_per_time_slice),
             reason: "on this store a walk reads every time bucket of a slice, so a slice has at most 10000 of them; use \
                      wider buckets, or narrower slices (one all-time slice is 9999 years: let its buckets be of 100, 3153600000)",
         })

@@ -88,6 +88,15 @@ async fn a_slice_has_few_buckets_where_the_store_can_not_say_which_an_id_has() {
     };
     let refused = admin.update_namespace(&name("ns"), width(60)).await.unwrap_err();
     assert_eq!(refused.fields[0].0, FIELD);
+    let wider = |settings: &NamespaceSettings| {
+        Ok(NamespaceSettings {
+            seconds_per_time_slice: 604_800,
+            seconds_per_time_bucket: 60,
+            ..settings.clone()
+        })
+    };
+    let refused = admin.update_namespace(&name("ns"), wider).await.unwrap_err();
+    assert_eq!(refused.fields[0].0, FIELD);
     let century = admin.update_namespace(&name("ns"), width(3_153_600_000)).await;
     century.unwrap();
 }

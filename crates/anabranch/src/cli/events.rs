@@ -33,7 +33,7 @@ pub(crate) struct Write {
     /// Keep in FILE how far the input is written, and go on from there
     #[arg(long, value_name = "FILE", conflicts_with = "queued")]
     pub(crate) checkpoint: Option<PathBuf>,
-    /// How long to try again when the server can not be reached
+    /// How long to try again when the server, once it has answered, can not be reached any more
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = crate::units::parse_duration)]
     pub(crate) retry_for: std::time::Duration,
 }

@@ -39,7 +39,7 @@ pub(crate) struct Replay {
     /// Keep in FILE how far it is, and go on from there
     #[arg(long, value_name = "FILE")]
     pub(crate) checkpoint: Option<PathBuf>,
-    /// How long to try again when server or brokers do not answer
+    /// How long to try again when server or brokers, once they have answered, no longer do
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = crate::units::parse_duration)]
     pub(crate) retry_for: std::time::Duration,
 }
