@@ -76,7 +76,7 @@ pub(crate) struct Server {
     pub(crate) faults: Arc<Faults>,
     pub(crate) bus: StoreBus,
     pub(crate) _tasks: Tasks,
-    pub(crate) _metrics: Metrics,
+    pub(crate) metrics: Metrics,
 }
 
 impl Server {
@@ -109,7 +109,7 @@ impl Server {
             clock,
             faults,
             _tasks: tasks,
-            _metrics: metrics,
+            metrics,
         }
     }
 

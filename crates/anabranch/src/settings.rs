@@ -36,7 +36,7 @@ pub(crate) struct Key {
 }
 
 /// Every setting, in the order that `config show` prints them.
-pub(crate) const KEYS: [Key; 36] = [
+pub(crate) const KEYS: [Key; 37] = [
     key(
         "server.listen",
         "127.0.0.1:7600",
@@ -83,6 +83,12 @@ pub(crate) const KEYS: [Key; 36] = [
         "server.message_bytes_max",
         "16MiB",
         "largest message of a request",
+        None,
+    ),
+    key(
+        "server.read_ahead_bytes_max",
+        "64MiB",
+        "most bytes of targets that are kept ahead of walks, on Cassandra; 0: none are read ahead",
         None,
     ),
     key(
@@ -277,6 +283,7 @@ pub(crate) struct Settings {
     pub(crate) requests_in_flight_max: usize,
     pub(crate) request_bytes_in_flight_max: usize,
     pub(crate) message_bytes_max: usize,
+    pub(crate) read_ahead_bytes_max: usize,
     pub(crate) divert_reads: bool,
     pub(crate) planner_listen: String,
     pub(crate) splitter_listen: String,

@@ -27,6 +27,8 @@ use anabranch_runtime::{Clock, Tasks};
 use anabranch_storage::{EventBounds, EventStore, ScanEnd, ScanPage, ScanRequest, StoreError};
 use tokio::sync::{Semaphore, watch};
 
+use super::metrics::ReadMetrics;
+
 /// Pages in a row after which one more target is read ahead.
 const PAGES_A_TARGET: u8 = 2;
 /// Bytes of one call of the store.
@@ -63,6 +65,7 @@ pub(super) struct ReadAhead {
     clock: Arc<dyn Clock>,
     tasks: Tasks,
     limits: AheadLimits,
+    metrics: Arc<ReadMetrics>,
     kept: Mutex<Kept>,
     /// Pages in a row, of a walk each; walks may share one, which costs time only.
     rows: Vec<AtomicU8>,
@@ -102,6 +105,7 @@ impl ReadAhead {
         clock: Arc<dyn Clock>,
         tasks: Tasks,
         limits: AheadLimits,
+        metrics: Arc<ReadMetrics>,
     ) -> Self {
         Self {
             events,
@@ -109,6 +113,7 @@ impl ReadAhead {
             clock,
             tasks,
             limits,
+            metrics,
             kept: Mutex::default(),
             rows: (0..WALKS).map(|_| AtomicU8::new(0)).collect(),
         }
@@ -201,6 +206,7 @@ impl ReadAhead {
                 let _server = self.server.acquire().await;
                 self.events.scan(&request).await?
             };
+            self.metrics.ahead_read_bytes.inc_by(page.bytes_read);
             events.extend(page.events);
             match page.end {
                 ScanEnd::Exhausted => return Ok(events.into()),
@@ -227,6 +233,7 @@ impl ReadAhead {
             Loaded::NotYet | Loaded::Failed => return None,
         };
         let page = cut(&whole, request);
+        self.metrics.ahead_served_bytes.inc_by(page.bytes_read);
         if page.end == ScanEnd::Exhausted
             && let Some(entry) = self.kept().targets.get_mut(&key)
         {

@@ -17,6 +17,10 @@ pub(super) struct ReadMetrics {
     pub(super) rows: Counter,
     /// The widest fan-out a walk came to.
     pub(super) fan_out: Histogram,
+    /// Bytes of targets that were read ahead of walks.
+    pub(super) ahead_read_bytes: Counter,
+    /// Bytes of pages that were answered from there.
+    pub(super) ahead_served_bytes: Counter,
     partial_returns: Family<ReasonLabel, Counter>,
 }
 
@@ -26,6 +30,8 @@ impl ReadMetrics {
             partition_bytes: Histogram::new(exponential_buckets(1_024.0, 4.0, 12)),
             rows: Counter::default(),
             fan_out: Histogram::new(exponential_buckets(1.0, 2.0, 6)),
+            ahead_read_bytes: Counter::default(),
+            ahead_served_bytes: Counter::default(),
             partial_returns: Family::default(),
         };
         metrics.register(|registry| {
@@ -40,6 +46,16 @@ impl ReadMetrics {
                 counted.partial_returns.clone(),
             );
             registry.register("read_rows", "Events that reads answered", counted.rows.clone());
+            registry.register(
+                "read_ahead_read_bytes",
+                "Bytes of targets that were read ahead of walks",
+                counted.ahead_read_bytes.clone(),
+            );
+            registry.register(
+                "read_ahead_served_bytes",
+                "Bytes of pages that were answered from what was read ahead",
+                counted.ahead_served_bytes.clone(),
+            );
             registry.register(
                 "read_fan_out",
                 "Partitions a walk opened in parallel, at most",

@@ -103,7 +103,17 @@ impl Reader {
     #[must_use]
     pub fn reading_ahead(mut self, tasks: &Tasks) -> Self {
         let (events, server, clock) = (self.events.clone(), self.server.clone(), self.clock.clone());
-        let ahead = |limits| Arc::new(ReadAhead::new(events, server, clock, tasks.clone(), limits));
+        let metrics = self.metrics.clone();
+        let ahead = |limits| {
+            Arc::new(ReadAhead::new(
+                events,
+                server,
+                clock,
+                tasks.clone(),
+                limits,
+                metrics,
+            ))
+        };
         self.ahead = self.limits.ahead.map(ahead);
         self
     }

@@ -49,7 +49,11 @@ pub(super) async fn store(
                 .await
                 .map_err(|error| Failure::unavailable(anabranch_runtime::error_chain(&error)))?;
             // The way to this store is long: walks are read ahead of.
-            server_settings.read.ahead = Some(AheadLimits::default());
+            let bytes_max = u64::try_from(settings.read_ahead_bytes_max).unwrap_or(u64::MAX);
+            server_settings.read.ahead = (bytes_max > 0).then(|| AheadLimits {
+                bytes_max,
+                ..AheadLimits::default()
+            });
             Ok((store, server_settings.shared(cluster.append_max())))
         }
     }

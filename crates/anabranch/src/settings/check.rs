@@ -21,6 +21,7 @@ pub(super) fn check(loaded: &[Loaded]) -> Result<Settings, Vec<String>> {
         requests_in_flight_max: of(loaded, "server.requests_in_flight_max", &mut problems, count),
         request_bytes_in_flight_max: of(loaded, "server.request_bytes_in_flight_max", &mut problems, size),
         message_bytes_max: of(loaded, "server.message_bytes_max", &mut problems, size),
+        read_ahead_bytes_max: of(loaded, "server.read_ahead_bytes_max", &mut problems, size),
         divert_reads: of(loaded, "server.divert_reads", &mut problems, boolean),
         planner_listen: of(loaded, "planner.listen", &mut problems, address),
         splitter_listen: of(loaded, "splitter.listen", &mut problems, address),

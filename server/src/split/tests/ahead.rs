@@ -50,6 +50,18 @@ async fn pages_of_a_walk_come_from_what_was_read_ahead() {
         let rest = EVENTS / PAGE - 9 - 8;
         assert_eq!(walk(&world, &mut request, rest).await, Some(ServedFrom::Targets));
         assert_eq!(request.paging.page_token, "");
+        let counted = world.0.metrics.encode().unwrap();
+        for name in ["read_ahead_read_bytes_total", "read_ahead_served_bytes_total"] {
+            let counter = |line: &str| {
+                line.split_once(' ')
+                    .filter(|(of, _)| of.ends_with(name))?
+                    .1
+                    .parse()
+                    .ok()
+            };
+            let bytes: Option<u64> = counted.lines().find_map(counter);
+            assert!(bytes > Some(0), "{name}: {bytes:?}");
+        }
     }
 }
 
