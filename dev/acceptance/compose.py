@@ -53,7 +53,7 @@ def metrics_of(expression):
     without_labels = re.sub(r"\{[^}]*\}", "", without_strings)
     without_lists = re.sub(r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)", "", without_labels)
     words = re.findall(r"(?<![\w$.])[a-zA-Z_:][\w:]*(?!\w*\s*\()", without_lists)
-    return {word for word in words if word not in {"or", "and", "unless", "le", "sum", "min", "max", "m", "s"}}
+    return {word for word in words if word not in {"or", "and", "unless", "offset", "le", "sum", "min", "max", "m", "s"}}
 
 
 def registered():
