@@ -13,6 +13,7 @@
 //! - W2: where an event lives is a pure function of its id, time and event id under settings that are
 //!   frozen with the slice ([`layout::PartitionSettings`]), so that a repeated write meets itself.
 
+pub mod consistency;
 pub mod event;
 pub mod layout;
 pub mod names;
@@ -20,8 +21,9 @@ pub mod namespace;
 pub mod query;
 pub mod time;
 
+pub use consistency::Consistency;
 pub use event::{Direction, Event, EventItem, EventKey, EventRecord};
 pub use layout::{PartitionKey, PartitionSettings, SliceState, TimeSlice, WideTable};
 pub use names::{EventId, InvalidName, ItemKey, NamespaceName, SliceName, TimeSeriesId};
-pub use namespace::{Consistency, FieldType, NamespaceSettings};
+pub use namespace::{FieldType, NamespaceSettings};
 pub use time::{EventTime, TimeInterval};
