@@ -85,6 +85,35 @@ pub struct BlockRecord {
     pub incarnation: u64,
 }
 
+impl NamespaceRecord {
+    /// A namespace that was just created.
+    pub fn new(settings: NamespaceSettings, incarnation: u64, now: EventTime) -> Self {
+        Self {
+            settings,
+            revision: 1,
+            incarnation,
+            created: now,
+            updated: now,
+            sealed_before: None,
+            sealed_since: None,
+            deleting_since: None,
+            creating: None,
+        }
+    }
+}
+
+impl SliceRecord {
+    /// A slice whose table was just made.
+    pub fn new(slice: TimeSlice, incarnation: u64) -> Self {
+        Self {
+            slice,
+            incarnation,
+            closed: None,
+            wide_table_maker: None,
+        }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 enum Versioned<T> {
     #[serde(rename = "v1")]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anabranch_model::{EventTime, NamespaceName, PartitionKey, SliceName, TimeSeriesId};
 use anabranch_proto::admin::v1::Partition;
-use anabranch_proto::timeseries::v1::{ReadEventRecordsRequest, TimeInterval, WriteEventRecordsSyncRequest};
+use anabranch_proto::timeseries::v1::{ReadEventRecordsRequest, TimeInterval};
 use anabranch_runtime::Tasks;
 use anabranch_storage::cassandra::direct::{Direct, DirectRow};
 use anabranch_storage::cassandra::names::KeyspaceName;
@@ -17,11 +17,12 @@ use anabranch_storage::cassandra::settings::CassandraSettings;
 use anabranch_storage::{TableKind, TableName};
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
-use tonic::{Code, Request};
+use tonic::Code;
 
 use super::fleet::{Fleet, Server, Side};
 use super::loops::{self, Call, Until};
 use super::node::Node;
+use crate::client;
 use crate::data;
 use crate::machine::cpu_of;
 use crate::reads::Wide;
@@ -238,9 +239,9 @@ impl Sides {
     fn read(&self, server: &Server, events: u64) -> Call {
         let (clients, place, seed) = (server.clients.clone(), self.place.clone(), self.seed);
         Arc::new(move |n| {
-            let mut client = clients[usize::try_from(n).unwrap_or(0) % clients.len()].clone();
+            let client = clients[usize::try_from(n).unwrap_or(0) % clients.len()].clone();
             let end = Self::end(&place, seed, n, events);
-            let mut request = Request::new(ReadEventRecordsRequest {
+            let request = ReadEventRecordsRequest {
                 namespace: place.namespace.clone(),
                 time_series_id: place.id.id.clone(),
                 time_interval: Some(TimeInterval {
@@ -248,17 +249,11 @@ impl Sides {
                     end: Some(data::timestamp(data::time_micros(end))),
                 }),
                 page_size: i32::try_from(events).unwrap_or(i32::MAX),
-                latency_slo: prost_types::Duration::try_from(DEADLINE).ok(),
                 ..ReadEventRecordsRequest::default()
-            });
-            request.set_timeout(DEADLINE);
+            };
             Box::pin(async move {
-                let answer = client
-                    .read_event_records(request)
-                    .await
-                    .map_err(|status| status.code())?;
-                let records = answer.into_inner().records.len() as u64;
-                if records == events {
+                let records = client::read_within(client, request, DEADLINE).await?;
+                if records.len() as u64 == events {
                     Ok(())
                 } else {
                     Err(Code::DataLoss)
@@ -312,19 +307,9 @@ impl Sides {
 fn write_call(server: &Server, seed: u64, events: u64) -> Call {
     let clients = server.clients.clone();
     Arc::new(move |n| {
-        let mut client = clients[usize::try_from(n).unwrap_or(0) % clients.len()].clone();
-        let mut request = Request::new(WriteEventRecordsSyncRequest {
-            namespace: WRITES.to_owned(),
-            events: written(seed, "service", n, events),
-        });
-        request.set_timeout(DEADLINE);
-        Box::pin(async move {
-            client
-                .write_event_records_sync(request)
-                .await
-                .map(drop)
-                .map_err(|status| status.code())
-        })
+        let client = clients[usize::try_from(n).unwrap_or(0) % clients.len()].clone();
+        let events = written(seed, "service", n, events);
+        Box::pin(client::write_within(client, WRITES.to_owned(), events, DEADLINE))
     })
 }
 

@@ -6,15 +6,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anabranch_proto::admin::v1::WidePartition;
-use anabranch_proto::timeseries::v1::{ReadEventRecordsRequest, WriteEventRecordsSyncRequest};
+use anabranch_proto::timeseries::v1::ReadEventRecordsRequest;
 use anabranch_runtime::Tasks;
 use anyhow::{Context, Result};
 use serde::Serialize;
-use tonic::{Code, Request};
+use tonic::Code;
 
 use super::fleet::{Admin, Fleet, Server, Side, UNTHROTTLED};
 use super::heal;
 use super::loops::{self, Call, Until};
+use crate::client;
 use crate::clock::{self, now};
 use crate::data;
 use crate::reads::Wide;
@@ -181,21 +182,15 @@ fn reading(server: &Server, namespace: &str, seed: u64) -> Call {
     let (clients, namespace, ids) = (server.clients.clone(), namespace.to_owned(), ids());
     Arc::new(move |n| {
         let at = |len: usize| usize::try_from(n).unwrap_or(0) % len;
-        let (mut client, id) = (clients[at(clients.len())].clone(), ids[at(ids.len())].clone());
-        let mut request = Request::new(ReadEventRecordsRequest {
+        let (client, id) = (clients[at(clients.len())].clone(), ids[at(ids.len())].clone());
+        let request = ReadEventRecordsRequest {
             namespace: namespace.clone(),
             time_series_id: id.id.clone(),
             page_size: i32::try_from(READ_EVENTS).unwrap_or(i32::MAX),
-            latency_slo: prost_types::Duration::try_from(DEADLINE).ok(),
             ..ReadEventRecordsRequest::default()
-        });
-        request.set_timeout(DEADLINE);
+        };
         Box::pin(async move {
-            let answer = client
-                .read_event_records(request)
-                .await
-                .map_err(|status| status.code())?;
-            let records = answer.into_inner().records;
+            let records = client::read_within(client, request, DEADLINE).await?;
             let right = records.len() as u64 == READ_EVENTS
                 && data::verify_page(seed, &id.id, id.events - 1, &records).is_ok();
             if right { Ok(()) } else { Err(Code::DataLoss) }
@@ -208,7 +203,7 @@ fn writing(server: &Server, namespace: &str, seed: u64) -> Call {
     let (clients, namespace) = (server.clients.clone(), namespace.to_owned());
     Arc::new(move |n| {
         let at = usize::try_from(n).unwrap_or(0) % clients.len();
-        let mut client = clients[at].clone();
+        let client = clients[at].clone();
         // Behind what was sealed a moment ago.
         let seconds = i64::try_from(clock::unix_seconds()).unwrap_or(0) + 1;
         let events = (0..WRITE_EVENTS).map(|event| {
@@ -216,17 +211,11 @@ fn writing(server: &Server, namespace: &str, seed: u64) -> Call {
             event.event_time = Some(data::timestamp(seconds * 1_000_000));
             event
         });
-        let mut request = Request::new(WriteEventRecordsSyncRequest {
-            namespace: namespace.clone(),
-            events: events.collect(),
-        });
-        request.set_timeout(DEADLINE);
-        Box::pin(async move {
-            client
-                .write_event_records_sync(request)
-                .await
-                .map(drop)
-                .map_err(|status| status.code())
-        })
+        Box::pin(client::write_within(
+            client,
+            namespace.clone(),
+            events.collect(),
+            DEADLINE,
+        ))
     })
 }

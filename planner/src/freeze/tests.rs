@@ -34,17 +34,7 @@ impl World {
     /// A slice of a day; it is ten hours into it.
     async fn new() -> Self {
         let records = Arc::new(MemoryStore::new());
-        let record = NamespaceRecord {
-            settings: NamespaceSettings::default(),
-            revision: 1,
-            incarnation: 1,
-            created: at(0),
-            updated: at(0),
-            sealed_before: None,
-            sealed_since: None,
-            deleting_since: None,
-            creating: None,
-        };
+        let record = NamespaceRecord::new(NamespaceSettings::default(), 1, at(0));
         let key = RecordKey::Namespace {
             namespace: namespace(),
         };

@@ -41,18 +41,8 @@ impl Namespaces {
             }
         };
         let now = self.now();
-        let record = NamespaceRecord {
-            settings,
-            revision: 1,
-            // Versions of a key are never used twice, so neither is this.
-            incarnation: expected + 1,
-            created: now,
-            updated: now,
-            sealed_before: None,
-            sealed_since: None,
-            deleting_since: None,
-            creating: None,
-        };
+        // Versions of a key are never used twice, so neither is this incarnation.
+        let record = NamespaceRecord::new(settings, expected + 1, now);
         let outcome = self
             .0
             .records

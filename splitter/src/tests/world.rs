@@ -129,17 +129,7 @@ impl World {
         let mut settings = NamespaceSettings::default();
         settings.wide_partition.rollout = rollout;
         settings.wide_partition.target_bytes = 256 << 10;
-        let record = NamespaceRecord {
-            settings,
-            revision: 1,
-            incarnation: 1,
-            created: at(0),
-            updated: at(0),
-            sealed_before: None,
-            sealed_since: None,
-            deleting_since: None,
-            creating: None,
-        };
+        let record = NamespaceRecord::new(settings, 1, at(0));
         let key = RecordKey::Namespace {
             namespace: namespace(),
         };

@@ -214,17 +214,7 @@ impl Pipeline {
         of.wide_partition.rollout = Rollout::Serve;
         of.wide_partition.target_bytes = 2 << 10;
         of.wide_partition.split_bytes_per_second = 1 << 30;
-        let record = NamespaceRecord {
-            settings: of,
-            revision: 1,
-            incarnation: 1,
-            created: EventTime::from_micros(0),
-            updated: EventTime::from_micros(0),
-            sealed_before: None,
-            sealed_since: None,
-            deleting_since: None,
-            creating: None,
-        };
+        let record = NamespaceRecord::new(of, 1, EventTime::from_micros(0));
         let key = RecordKey::Namespace {
             namespace: namespace(),
         };

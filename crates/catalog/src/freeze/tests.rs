@@ -44,16 +44,9 @@ fn namespace_key() -> RecordKey {
 async fn store(settings: NamespaceSettings, sealed_before: Option<EventTime>) -> MemoryStore {
     let records = MemoryStore::new();
     let of = NamespaceRecord {
-        settings,
-        revision: 1,
-        incarnation: 1,
-        created: at(0),
-        updated: at(0),
-        sealed_before,
-        sealed_since: None,
-        deleting_since: None,
-        creating: None,
-    };
+ sealed_before,
+ ..NamespaceRecord::new(settings, 1, at(0))
+};
     let bytes = of.encode().unwrap();
     records
         .compare_and_set(&namespace_key(), 0, Some(bytes))

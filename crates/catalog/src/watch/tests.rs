@@ -47,17 +47,7 @@ impl World {
             splits,
             elapsed: Duration::ZERO,
         };
-        let namespace = NamespaceRecord {
-            settings: NamespaceSettings::default(),
-            revision: 1,
-            incarnation: 1,
-            created: NOW,
-            updated: NOW,
-            sealed_before: None,
-            sealed_since: None,
-            deleting_since: None,
-            creating: None,
-        };
+        let namespace = NamespaceRecord::new(NamespaceSettings::default(), 1, NOW);
         let key = RecordKey::Namespace { namespace: name() };
         world.put(&key, 0, namespace.encode().unwrap()).await;
         world.put_slice(0, 1).await;
