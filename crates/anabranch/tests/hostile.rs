@@ -274,18 +274,12 @@ async fn seldom_sent(server: &Server) {
 async fn create(server: &Server) {
     let mut client = server.admin().await;
     for (n, name) in NAMESPACES.iter().enumerate() {
-        let wide = admin::WidePartition {
-            detect_bytes: Some(2 << 10),
-            target_bytes: Some(1 << 10),
-            ..admin::WidePartition::default()
-        };
         let namespace = admin::Namespace {
             seconds_per_time_slice: Some(0),
             // Four hundred years: Cassandra has to be asked for each bucket of all times.
             seconds_per_time_bucket: Some(12_614_400_000),
             event_buckets: Some(1 + i32::try_from(n).unwrap() % 2),
-            wide_partition: Some(wide),
-            ..harness::namespace(name)
+            ..harness::split_namespace(name, 2 << 10, 1 << 10)
         };
         harness::create(&mut client, namespace).await;
     }

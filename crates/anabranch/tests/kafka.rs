@@ -25,15 +25,7 @@ const EVENTS: i64 = 1_200;
 const CONVERGES_WITHIN: Duration = Duration::from_secs(120);
 
 async fn load(server: &Server) {
-    let wide = admin::WidePartition {
-        detect_bytes: Some(16 << 10),
-        target_bytes: Some(32 << 10),
-        ..admin::WidePartition::default()
-    };
-    let namespace = admin::Namespace {
-        wide_partition: Some(wide),
-        ..harness::namespace(NAMESPACE)
-    };
+    let namespace = harness::split_namespace(NAMESPACE, 16 << 10, 32 << 10);
     harness::create(&mut server.admin().await, namespace).await;
     let event = |n: i64| harness::event(ID, harness::timestamp(1_767_571_200_000_000 + n * 1_000_000), n);
     let events = (0..EVENTS).map(event).collect();

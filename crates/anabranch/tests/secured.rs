@@ -288,14 +288,7 @@ fn wrong_papers_are_named(place: &Path, point: &str, kafka: &str, papers: &Paper
 }
 
 async fn create(server: &Server) {
-    let namespace = admin::Namespace {
-        wide_partition: Some(admin::WidePartition {
-            detect_bytes: Some(4 << 10),
-            target_bytes: Some(2 << 10),
-            ..admin::WidePartition::default()
-        }),
-        ..harness::namespace(NAMESPACE)
-    };
+    let namespace = harness::split_namespace(NAMESPACE, 4 << 10, 2 << 10);
     harness::create(&mut server.admin().await, namespace).await;
 }
 

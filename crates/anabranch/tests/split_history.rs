@@ -119,16 +119,11 @@ fn heals(place: &Path, lane: &Lane) {
 }
 
 async fn create(server: &Server) {
-    let wide = admin::WidePartition {
-        detect_bytes: Some(i64::try_from(sizes().0).unwrap()),
-        target_bytes: Some(i64::try_from(sizes().1).unwrap()),
-        ..admin::WidePartition::default()
-    };
+    let [detect_bytes, target_bytes] = [sizes().0, sizes().1].map(|bytes| i64::try_from(bytes).unwrap());
     let namespace = admin::Namespace {
         seconds_per_time_slice: Some(YEAR),
         seconds_per_time_bucket: Some(YEAR),
-        wide_partition: Some(wide),
-        ..harness::namespace(NAMESPACE)
+        ..harness::split_namespace(NAMESPACE, detect_bytes, target_bytes)
     };
     harness::create(&mut server.admin().await, namespace).await;
 }

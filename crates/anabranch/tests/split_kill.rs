@@ -147,15 +147,7 @@ fn time(n: i64) -> prost_types::Timestamp {
 
 async fn load(data: &Path) {
     let server = Server::start(data);
-    let wide = admin::WidePartition {
-        detect_bytes: Some(16 << 10),
-        target_bytes: Some(32 << 10),
-        ..admin::WidePartition::default()
-    };
-    let namespace = admin::Namespace {
-        wide_partition: Some(wide),
-        ..harness::namespace(NAMESPACE)
-    };
+    let namespace = harness::split_namespace(NAMESPACE, 16 << 10, 32 << 10);
     harness::create(&mut server.admin().await, namespace).await;
     let event = |n: i64| harness::event(ID, time(n), n);
     let events = (0..EVENTS).map(event).collect();

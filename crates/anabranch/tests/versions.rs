@@ -134,15 +134,7 @@ fn left_alone(lane: &Lane, metrics: &dyn Fn(&Server) -> Vec<String>) {
 }
 
 async fn load(server: &Server) {
-    let wide = admin::WidePartition {
-        detect_bytes: Some(16 << 10),
-        target_bytes: Some(32 << 10),
-        ..admin::WidePartition::default()
-    };
-    let namespace = admin::Namespace {
-        wide_partition: Some(wide),
-        ..harness::namespace(NAMESPACE)
-    };
+    let namespace = harness::split_namespace(NAMESPACE, 16 << 10, 32 << 10);
     harness::create(&mut server.admin().await, namespace).await;
     for id in ids() {
         let event = |n: i64| harness::event(&id, harness::timestamp(FIRST_MICROS + n * 1_000_000), n);

@@ -17,10 +17,7 @@ pub async fn read_namespace(
     records: &dyn RecordStore,
     namespace: &NamespaceName,
 ) -> Result<Option<(NamespaceRecord, u64)>, StoreError> {
-    let key = RecordKey::Namespace {
-        namespace: namespace.clone(),
-    };
-    match records.get(&key).await? {
+    match records.get(&NamespaceRecord::key(namespace)).await? {
         Some(VersionedRecord {
             version,
             value: Some(bytes),

@@ -83,7 +83,7 @@ pub async fn load(
     name: &NamespaceName,
     known: Option<&LoadedNamespace>,
 ) -> Result<Option<LoadedNamespace>, StoreError> {
-    let found = records.look_up(&key(name)).await?;
+    let found = records.look_up(&NamespaceRecord::key(name)).await?;
     with_record(records, name, known, found).await
 }
 
@@ -97,14 +97,8 @@ pub async fn load_settled(
     name: &NamespaceName,
     known: Option<&LoadedNamespace>,
 ) -> Result<Option<LoadedNamespace>, StoreError> {
-    let found = records.get(&key(name)).await?;
+    let found = records.get(&NamespaceRecord::key(name)).await?;
     with_record(records, name, known, found).await
-}
-
-fn key(name: &NamespaceName) -> RecordKey {
-    RecordKey::Namespace {
-        namespace: name.clone(),
-    }
 }
 
 async fn with_record(

@@ -6,8 +6,8 @@
 //! - W2: a slice's partition settings are written once, into `creating` of the namespace's record and
 //!   from there into the slice's own, and never changed.
 
-use anabranch_model::{EventTime, NamespaceSettings, TimeSlice};
-use anabranch_storage::StoreError;
+use anabranch_model::{EventTime, NamespaceName, NamespaceSettings, TimeSlice};
+use anabranch_storage::{RecordKey, StoreError};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -86,6 +86,13 @@ pub struct BlockRecord {
 }
 
 impl NamespaceRecord {
+    /// Where it is kept.
+    pub fn key(namespace: &NamespaceName) -> RecordKey {
+        RecordKey::Namespace {
+            namespace: namespace.clone(),
+        }
+    }
+
     /// A namespace that was just created.
     pub fn new(settings: NamespaceSettings, incarnation: u64, now: EventTime) -> Self {
         Self {

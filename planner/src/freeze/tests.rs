@@ -3,7 +3,6 @@ use std::time::Duration;
 use anabranch_catalog::{NamespaceRecord, SliceRecord, Stored, change_slice, store_slice};
 use anabranch_model::{NamespaceSettings, PartitionSettings, TimeInterval, TimeSlice};
 use anabranch_runtime::ManualClock;
-use anabranch_storage::RecordKey;
 use anabranch_storage::memory::MemoryStore;
 
 use super::*;
@@ -35,9 +34,7 @@ impl World {
     async fn new() -> Self {
         let records = Arc::new(MemoryStore::new());
         let record = NamespaceRecord::new(NamespaceSettings::default(), 1, at(0));
-        let key = RecordKey::Namespace {
-            namespace: namespace(),
-        };
+        let key = NamespaceRecord::key(&namespace());
         let bytes = record.encode().unwrap();
         records.compare_and_set(&key, 0, Some(bytes)).await.unwrap();
         let interval = TimeInterval {
@@ -48,12 +45,7 @@ impl World {
             seconds_per_time_bucket: 3_600,
             event_buckets: 1,
         };
-        let record = SliceRecord {
-            slice: TimeSlice::cut(slice(), interval, settings),
-            incarnation: 1,
-            closed: None,
-            wide_table_maker: None,
-        };
+        let record = SliceRecord::new(TimeSlice::cut(slice(), interval, settings), 1);
         store_slice(&*records, &namespace(), 0, &record).await.unwrap();
         let clock = ManualClock::at(36_000 * 1_000_000);
         Self {

@@ -10,7 +10,7 @@ use anabranch_catalog::{LoadedNamespace, NamespaceRecord, Stored};
 use anabranch_model::namespace::InvalidSetting;
 use anabranch_model::{EventTime, NamespaceName, NamespaceSettings};
 use anabranch_runtime::Clock;
-use anabranch_storage::{CasOutcome, RecordKey, VersionedRecord};
+use anabranch_storage::{CasOutcome, VersionedRecord};
 
 use super::{NamespaceInfo, Namespaces};
 use crate::errors::{Reason, ServiceError};
@@ -29,7 +29,7 @@ impl Namespaces {
         settings: NamespaceSettings,
     ) -> Result<NamespaceInfo, ServiceError> {
         self.check_settings(&settings, None)?;
-        let key = key(name);
+        let key = NamespaceRecord::key(name);
         let before = self.0.records.get(&key).await?;
         let expected = match &before {
             None => 0,
@@ -143,7 +143,7 @@ impl Namespaces {
         let outcome = self
             .0
             .records
-            .compare_and_set(&key(name), version, Some(record.encode()?))
+            .compare_and_set(&NamespaceRecord::key(name), version, Some(record.encode()?))
             .await;
         // Counted whatever became of it: an error may hide a change that was stored.
         self.0.cache.changed(name);
@@ -162,7 +162,7 @@ impl Namespaces {
             let outcome = self
                 .0
                 .records
-                .compare_and_set(&key(&from.name), current.version, None)
+                .compare_and_set(&NamespaceRecord::key(&from.name), current.version, None)
                 .await;
             self.0.cache.changed(&from.name);
             if matches!(outcome?, CasOutcome::Applied { .. }) {
@@ -209,12 +209,6 @@ impl Namespaces {
         loaded
             .filter(|loaded| loaded.record.deleting_since.is_none())
             .ok_or_else(|| self.not_found(name))
-    }
-}
-
-fn key(name: &NamespaceName) -> RecordKey {
-    RecordKey::Namespace {
-        namespace: name.clone(),
     }
 }
 

@@ -109,12 +109,7 @@ impl Keeping {
                 version
             }
         };
-        let record = SliceRecord {
-            slice,
-            incarnation,
-            closed: None,
-            wide_table_maker: None,
-        };
+        let record = SliceRecord::new(slice, incarnation);
         let bytes = Some(record.encode()?);
         let outcome = self.store.records.compare_and_set(&key, expected, bytes).await?;
         // A conflict means that another keeper stored the same slice: its settings came from `creating` too.

@@ -16,8 +16,8 @@ use anabranch_runtime::{Clock, Randomness};
 use anabranch_split::{RetryPolicy, Serving, SplitReason, SplitRecord, SplitState, Step};
 use anabranch_storage::memory::MemoryStore;
 use anabranch_storage::{
-    CasOutcome, EventBounds, EventStore, Moved, PartitionAppend, RecordKey, RecordStore, SplitRecords,
-    SplitSlot, StoredSplit, TableKind, TableName, Walk,
+    CasOutcome, EventBounds, EventStore, Moved, PartitionAppend, RecordStore, SplitRecords, SplitSlot,
+    StoredSplit, TableKind, TableName, Walk,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -130,9 +130,7 @@ impl World {
         settings.wide_partition.rollout = rollout;
         settings.wide_partition.target_bytes = 256 << 10;
         let record = NamespaceRecord::new(settings, 1, at(0));
-        let key = RecordKey::Namespace {
-            namespace: namespace(),
-        };
+        let key = NamespaceRecord::key(&namespace());
         let bytes = record.encode().unwrap();
         store.compare_and_set(&key, 0, Some(bytes)).await.unwrap();
         let interval = TimeInterval {
@@ -143,12 +141,7 @@ impl World {
             seconds_per_time_bucket: HOUR,
             event_buckets: 1,
         };
-        let record = SliceRecord {
-            slice: TimeSlice::cut(slice(), interval, settings),
-            incarnation: 1,
-            closed: None,
-            wide_table_maker: None,
-        };
+        let record = SliceRecord::new(TimeSlice::cut(slice(), interval, settings), 1);
         store_slice(&*store, &namespace(), 0, &record).await.unwrap();
         store.create_table(&table(TableKind::Data)).await.unwrap();
         let elapsed = Duration::from_secs(u64::try_from(seconds).unwrap());
@@ -168,9 +161,7 @@ impl World {
         let found = read_namespace(&*self.store, &namespace()).await.unwrap();
         let (mut record, version) = found.unwrap();
         change(&mut record.settings);
-        let key = RecordKey::Namespace {
-            namespace: namespace(),
-        };
+        let key = NamespaceRecord::key(&namespace());
         let bytes = record.encode().unwrap();
         let changed = self.store.compare_and_set(&key, version, Some(bytes)).await;
         assert!(matches!(changed.unwrap(), CasOutcome::Applied { .. }));

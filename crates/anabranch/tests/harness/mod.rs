@@ -397,6 +397,18 @@ pub(crate) fn namespace(name: &str) -> admin::Namespace {
     }
 }
 
+/// The same, whose partitions of more than `detect_bytes` are split into targets of `target_bytes`.
+pub(crate) fn split_namespace(name: &str, detect_bytes: i64, target_bytes: i64) -> admin::Namespace {
+    admin::Namespace {
+        wide_partition: Some(admin::WidePartition {
+            detect_bytes: Some(detect_bytes),
+            target_bytes: Some(target_bytes),
+            ..admin::WidePartition::default()
+        }),
+        ..namespace(name)
+    }
+}
+
 pub(crate) async fn create(client: &mut Admin, namespace: admin::Namespace) -> admin::Namespace {
     let request = admin::CreateNamespaceRequest {
         namespace: Some(namespace),

@@ -215,9 +215,7 @@ impl Pipeline {
         of.wide_partition.target_bytes = 2 << 10;
         of.wide_partition.split_bytes_per_second = 1 << 30;
         let record = NamespaceRecord::new(of, 1, EventTime::from_micros(0));
-        let key = RecordKey::Namespace {
-            namespace: namespace(),
-        };
+        let key = NamespaceRecord::key(&namespace());
         let bytes = record.encode().unwrap();
         direct
             .records
@@ -230,12 +228,7 @@ impl Pipeline {
         };
         let mut made = TimeSlice::cut(slice(), TimeInterval::ALL, buckets);
         made.wide_table = WideTable::Made;
-        let record = SliceRecord {
-            slice: made,
-            incarnation: 1,
-            closed: None,
-            wide_table_maker: None,
-        };
+        let record = SliceRecord::new(made, 1);
         store_slice(&*direct.records, &namespace(), 0, &record)
             .await
             .unwrap();

@@ -35,21 +35,15 @@ fn limit(seconds: u64) -> NamespaceSettings {
     }
 }
 
-fn namespace_key() -> RecordKey {
-    RecordKey::Namespace {
-        namespace: namespace(),
-    }
-}
-
 async fn store(settings: NamespaceSettings, sealed_before: Option<EventTime>) -> MemoryStore {
     let records = MemoryStore::new();
     let of = NamespaceRecord {
- sealed_before,
- ..NamespaceRecord::new(settings, 1, at(0))
-};
+        sealed_before,
+        ..NamespaceRecord::new(settings, 1, at(0))
+    };
     let bytes = of.encode().unwrap();
     records
-        .compare_and_set(&namespace_key(), 0, Some(bytes))
+        .compare_and_set(&NamespaceRecord::key(&namespace()), 0, Some(bytes))
         .await
         .unwrap();
     let interval = TimeInterval {
@@ -60,12 +54,7 @@ async fn store(settings: NamespaceSettings, sealed_before: Option<EventTime>) ->
         seconds_per_time_bucket: 3_600,
         event_buckets: 1,
     };
-    let record = SliceRecord {
-        slice: TimeSlice::cut(slice(), interval, settings),
-        incarnation: 1,
-        closed: None,
-        wide_table_maker: None,
-    };
+    let record = SliceRecord::new(TimeSlice::cut(slice(), interval, settings), 1);
     store_slice(&records, &namespace(), 0, &record).await.unwrap();
     records
 }
@@ -81,7 +70,7 @@ async fn change_namespace(records: &dyn RecordStore, change: impl Fn(&mut Namesp
     change(&mut record);
     let bytes = record.encode().unwrap();
     records
-        .compare_and_set(&namespace_key(), version, Some(bytes))
+        .compare_and_set(&NamespaceRecord::key(&namespace()), version, Some(bytes))
         .await
         .unwrap();
 }

@@ -48,7 +48,7 @@ impl World {
             elapsed: Duration::ZERO,
         };
         let namespace = NamespaceRecord::new(NamespaceSettings::default(), 1, NOW);
-        let key = RecordKey::Namespace { namespace: name() };
+        let key = NamespaceRecord::key(&name());
         world.put(&key, 0, namespace.encode().unwrap()).await;
         world.put_slice(0, 1).await;
         for id in ["a", "b", "c", "d"] {
@@ -70,12 +70,7 @@ impl World {
         };
         let mut slice = TimeSlice::cut(slice_name(), TimeInterval::ALL, settings);
         slice.epoch = epoch;
-        let record = SliceRecord {
-            slice,
-            incarnation: 1,
-            closed: None,
-            wide_table_maker: None,
-        };
+        let record = SliceRecord::new(slice, 1);
         let key = RecordKey::TimeSlice {
             namespace: name(),
             slice: slice_name(),
