@@ -1,7 +1,5 @@
 //! Calls, as a user's program makes them, and what became of them.
 
-use std::time::Duration;
-
 use anabranch_proto::admin::v1::admin_service_client::AdminServiceClient;
 use anabranch_proto::admin::v1::{CreateNamespaceRequest, Namespace};
 use anabranch_proto::timeseries::v1::time_series_service_client::TimeSeriesServiceClient;
@@ -11,7 +9,7 @@ use anabranch_proto::timeseries::v1::{
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Status};
 
 /// The namespace that everything is written to.
 pub(crate) const NAMESPACE: &str = "bench";
@@ -106,33 +104,6 @@ pub(crate) async fn write(client: &mut Client, events: Vec<EventRecord>) -> Resu
     } else {
         Err(Status::data_loss("fewer events were written than were sent"))
     }
-}
-
-/// One durable write into any namespace, answered within a deadline or not at all.
-pub(crate) async fn write_within(
-    mut client: Client,
-    namespace: String,
-    events: Vec<EventRecord>,
-    deadline: Duration,
-) -> Result<(), Code> {
-    let mut request = Request::new(WriteEventRecordsSyncRequest { namespace, events });
-    request.set_timeout(deadline);
-    let written = client.write_event_records_sync(request).await;
-    written.map(drop).map_err(|status| status.code())
-}
-
-/// The events of one page of any kind, answered within a deadline or not at all.
-pub(crate) async fn read_within(
-    mut client: Client,
-    mut asked: ReadEventRecordsRequest,
-    deadline: Duration,
-) -> Result<Vec<EventRecord>, Code> {
-    asked.latency_slo = prost_types::Duration::try_from(deadline).ok();
-    let mut request = Request::new(asked);
-    request.set_timeout(deadline);
-    let page = client.read_event_records(request).await;
-    page.map(|page| page.into_inner().records)
-        .map_err(|status| status.code())
 }
 
 /// One page, newest first.

@@ -19,10 +19,10 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use tonic::Code;
 
+use super::calls;
 use super::fleet::{Fleet, Server, Side};
 use super::loops::{self, Call, Until};
 use super::node::Node;
-use crate::client;
 use crate::data;
 use crate::machine::cpu_of;
 use crate::reads::Wide;
@@ -252,7 +252,7 @@ impl Sides {
                 ..ReadEventRecordsRequest::default()
             };
             Box::pin(async move {
-                let records = client::read_within(client, request, DEADLINE).await?;
+                let records = calls::read(client, request, DEADLINE).await?;
                 if records.len() as u64 == events {
                     Ok(())
                 } else {
@@ -309,7 +309,7 @@ fn write_call(server: &Server, seed: u64, events: u64) -> Call {
     Arc::new(move |n| {
         let client = clients[usize::try_from(n).unwrap_or(0) % clients.len()].clone();
         let events = written(seed, "service", n, events);
-        Box::pin(client::write_within(client, WRITES.to_owned(), events, DEADLINE))
+        Box::pin(calls::write(client, WRITES.to_owned(), events, DEADLINE))
     })
 }
 

@@ -11,6 +11,7 @@
 //! - Every byte of every page is checked, so what is compared is equal.
 //! - What could not be measured is in the report, with the reason.
 
+mod calls;
 mod cloud;
 mod delay;
 mod direct;

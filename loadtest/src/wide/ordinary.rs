@@ -12,10 +12,10 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use tonic::Code;
 
+use super::calls;
 use super::fleet::{Admin, Fleet, Server, Side, UNTHROTTLED};
 use super::heal;
 use super::loops::{self, Call, Until};
-use crate::client;
 use crate::clock::{self, now};
 use crate::data;
 use crate::reads::Wide;
@@ -190,7 +190,7 @@ fn reading(server: &Server, namespace: &str, seed: u64) -> Call {
             ..ReadEventRecordsRequest::default()
         };
         Box::pin(async move {
-            let records = client::read_within(client, request, DEADLINE).await?;
+            let records = calls::read(client, request, DEADLINE).await?;
             let right = records.len() as u64 == READ_EVENTS
                 && data::verify_page(seed, &id.id, id.events - 1, &records).is_ok();
             if right { Ok(()) } else { Err(Code::DataLoss) }
@@ -211,7 +211,7 @@ fn writing(server: &Server, namespace: &str, seed: u64) -> Call {
             event.event_time = Some(data::timestamp(seconds * 1_000_000));
             event
         });
-        Box::pin(client::write_within(
+        Box::pin(calls::write(
             client,
             namespace.clone(),
             events.collect(),
