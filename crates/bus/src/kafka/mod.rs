@@ -57,6 +57,8 @@ pub use self::settings::{Connection, KafkaSettings, Properties};
 const RECEIVE_WAIT: Duration = Duration::from_millis(100);
 /// Between two looks at topics while no broker answers, each of which waits for one, too.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Between two looks at topics that are not there and may not be made: somebody has to mend it first.
+const LOOK_AGAIN_AT_WRONG: Duration = Duration::from_secs(30);
 /// How long the end waits for messages that are on their way.
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 
@@ -168,22 +170,24 @@ async fn look_at_topics(settings: &KafkaSettings) -> Result<(), KafkaError> {
 }
 
 async fn look_until_answered(settings: &KafkaSettings, clock: &dyn Clock) {
+    let mut again = LOOK_AGAIN;
     loop {
-        clock.sleep(LOOK_AGAIN).await;
-        match look_at_topics(settings).await {
+        clock.sleep(again).await;
+        again = match look_at_topics(settings).await {
             Ok(()) => return info!("Kafka answers, and the topics are there"),
             Err(error @ KafkaError::Unreachable { .. }) => {
                 warn!(error = error_chain(&error), "detections still wait for Kafka");
+                LOOK_AGAIN
             }
-            // At the start this would have ended the process; by now others depend on it.
+            // At the start this would have ended the process; by now others depend on it, and it may be mended beside it.
             Err(error) => {
                 error!(
                     error = error_chain(&error),
-                    "detections can not go through Kafka until this is mended and the process started again"
+                    "detections can not go through Kafka until this is mended"
                 );
-                return;
+                LOOK_AGAIN_AT_WRONG
             }
-        }
+        };
     }
 }
 
