@@ -1,15 +1,24 @@
 //! A disk as a cloud sells it, and little memory for pages of files: by control groups, where the machine lets us.
 //!
 //! What a process of the group reads from the disk waits for its share of operations and bytes, and pages of files that
-//! it has read count against the group's memory.
+//! it has read count against the group's memory. What a node holds of its own grows under load, and by how much depends on
+//! the format of its files: the group gets that, and so much for files, and is measured again all the time.
 
+use std::convert::Infallible;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::clock;
+
 const OPERATIONS_PER_SECOND: u64 = 3_000;
 const BYTES_PER_SECOND: u64 = 125 << 20;
+/// Memory of a group until it is squeezed: a node starts in it.
+const START_BYTES: u64 = 2 << 30;
+/// Between two looks at what a node holds of its own. What it takes meanwhile, pages of files make room for.
+const SQUEEZE_EVERY: Duration = Duration::from_millis(100);
 
 /// Groups that a node is started in. They are removed when this is dropped, and nobody is in them any more.
 #[derive(Debug)]
@@ -26,15 +35,15 @@ pub struct Limits {
     pub operations_per_second: u64,
     /// Bytes read from the disk a second.
     pub bytes_per_second: u64,
-    /// Memory of the node: its heap, its code, and pages of files.
-    pub memory_bytes: u64,
+    /// Memory for pages of files, the node's own code among them, besides what it holds of its own.
+    pub files_bytes: u64,
     /// Version of the control groups.
     pub version: u8,
 }
 
 impl CloudDisk {
     /// Makes the groups for the disk under a folder. An error says why this machine can not.
-    pub(super) fn make(folder: &Path, memory_bytes: u64) -> Result<Self, String> {
+    pub(super) fn make(folder: &Path, files_bytes: u64) -> Result<Self, String> {
         let device = disk_of(folder)?;
         let name = format!("anabranch-bench-{}", std::process::id());
         let (version, groups) = if Path::new("/sys/fs/cgroup/blkio").is_dir() {
@@ -61,7 +70,7 @@ impl CloudDisk {
             limits: Limits {
                 operations_per_second: OPERATIONS_PER_SECOND,
                 bytes_per_second: BYTES_PER_SECOND,
-                memory_bytes,
+                files_bytes,
                 version,
             },
             groups,
@@ -73,9 +82,9 @@ impl CloudDisk {
                     &group.join("io.max"),
                     &format!("{device} riops={operations} rbps={bytes}"),
                 )?;
-                write(&group.join("memory.max"), &memory_bytes.to_string())?;
+                write(&made.memory_limit(), &START_BYTES.to_string())?;
             } else if *group == made.memory {
-                write(&group.join("memory.limit_in_bytes"), &memory_bytes.to_string())?;
+                write(&made.memory_limit(), &START_BYTES.to_string())?;
             } else {
                 write(
                     &group.join("blkio.throttle.read_iops_device"),
@@ -94,6 +103,41 @@ impl CloudDisk {
     pub(super) fn entrances(&self) -> Vec<String> {
         let entrance = |group: &PathBuf| group.join("cgroup.procs").display().to_string();
         self.groups.iter().map(entrance).collect()
+    }
+
+    fn memory_limit(&self) -> PathBuf {
+        let name = if self.limits.version == 1 {
+            "memory.limit_in_bytes"
+        } else {
+            "memory.max"
+        };
+        self.memory.join(name)
+    }
+
+    /// Leaves the group what its node holds of its own, and its memory for files. Goes on until it is dropped.
+    pub(super) async fn squeeze(&self) -> Infallible {
+        loop {
+            if let Some(used) = self.used_bytes() {
+                let limit = used.saturating_sub(self.page_cache_bytes()) + self.limits.files_bytes;
+                // What can not be let go of at this moment can be at the next.
+                let _ = fs::write(self.memory_limit(), limit.to_string());
+            }
+            clock::sleep(SQUEEZE_EVERY).await;
+        }
+    }
+
+    /// Bytes that the group uses now, pages of files among them.
+    fn used_bytes(&self) -> Option<u64> {
+        let name = if self.limits.version == 1 {
+            "memory.usage_in_bytes"
+        } else {
+            "memory.current"
+        };
+        fs::read_to_string(self.memory.join(name))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
     }
 
     /// Bytes of files that the group keeps in memory now.

@@ -17,9 +17,8 @@ const NET: &str = "127.0.77";
 const JMX_PORT: u16 = 7_777;
 /// Heap of a node with all the memory it wants.
 const HEAP: &str = "2g";
-/// Heap of one that has little, and what its group may have: the rest is its code and pages of files.
+/// Heap of one that has little.
 const HEAP_CLOUD: &str = "512m";
-pub(super) const CLOUD_MEMORY_BYTES: u64 = 950 << 20;
 const STOPS_WITHIN: Duration = Duration::from_secs(60);
 const QUIET_WITHIN: Duration = Duration::from_secs(60);
 
@@ -277,7 +276,7 @@ impl Drop for Started {
 fn settings_of(format: Format) -> String {
     let log = "commitlog_sync: periodic\ncommitlog_sync_period: 10000ms\n";
     match format {
-        Format::Big => log.to_owned(),
+        Format::Big | Format::Theirs => log.to_owned(),
         Format::Bti => format!("{log}storage_compatibility_mode: NONE\nsstable:\n  selected_format: bti\n"),
     }
 }

@@ -15,6 +15,8 @@ pub enum Format {
     Big,
     /// Trie indexes: `da`.
     Bti,
+    /// What nodes that are there have: nobody has said.
+    Theirs,
 }
 
 /// A state that a wide partition is read in, or something else that is measured.
@@ -87,6 +89,7 @@ impl fmt::Display for Format {
         f.write_str(match self {
             Self::Big => "big",
             Self::Bti => "bti",
+            Self::Theirs => "theirs",
         })
     }
 }

@@ -60,6 +60,8 @@ pub struct OfFormat {
     pub failed: Option<String>,
     /// What could not be measured, and why.
     pub not_measured: Vec<String>,
+    /// What stays on nodes that are not the bench's own, as the statements and commands that remove it.
+    pub left_behind: Vec<String>,
     /// Who else used the machine.
     pub neighbours: Vec<Neighbours>,
 }
@@ -120,6 +122,7 @@ impl OfFormat {
             cloud: None,
             failed: None,
             not_measured: Vec::new(),
+            left_behind: Vec::new(),
             neighbours: Vec::new(),
         }
     }
@@ -441,12 +444,12 @@ impl WideReport {
             if let Some((limits, cached)) = &format.cloud {
                 writeln!(
                     out,
-                    "\nCloud disk ({}): {} reads/s, {} MiB/s, {} MiB of memory for the node, of which {} MiB held files \
-                     at the end; control groups v{}.",
+                    "\nCloud disk ({}): {} reads/s, {} MiB/s, memory for {} MiB of files ({} MiB at the end), a quarter of those \
+                     that are read, besides what the node holds of its own; control groups v{}.",
                     format.format,
                     limits.operations_per_second,
                     limits.bytes_per_second >> 20,
-                    limits.memory_bytes >> 20,
+                    limits.files_bytes >> 20,
                     cached >> 20,
                     limits.version
                 )?;
@@ -467,6 +470,9 @@ impl WideReport {
             }
             for what in &format.not_measured {
                 writeln!(out, "NOT MEASURED ({}): {what}.", format.format)?;
+            }
+            for what in &format.left_behind {
+                writeln!(out, "LEFT BEHIND ({}): {what}", format.format)?;
             }
             for (of, cell) in format.cells() {
                 for series in [&cell.original, &cell.targets] {

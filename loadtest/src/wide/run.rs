@@ -10,7 +10,7 @@ use super::cloud::CloudDisk;
 use super::direct::{self, Place};
 use super::fleet::{Fleet, Server, Side, UNTHROTTLED, log_tails};
 use super::load::{self, Ground};
-use super::node::{CLOUD_MEMORY_BYTES, Node};
+use super::node::Node;
 use super::options::{Format, Options, Regime};
 use super::pages::{self, Shape};
 use super::report::{FirstAnswer, Measured, OfFormat, OfRegime, WideReport};
@@ -31,6 +31,8 @@ const FIRST_PAGES: u64 = 100;
 const WALKERS: u64 = 8;
 /// How long ordinary ids are watched with nothing beside, in turns.
 const REST_TURNS: f64 = 7.5;
+/// Memory for files in the cloud: one in so many bytes of what is read there.
+const CLOUD_FILES: u64 = 4;
 const COMES_BACK_WITHIN: Duration = Duration::from_secs(60);
 type Say<'a> = &'a (dyn Fn(&str) + Send + Sync);
 
@@ -90,9 +92,23 @@ async fn measure(options: &Options, format: Format, folder: &Path, say: Say<'_>)
     let failed = Box::pin(bench.measure(folder)).await.err();
     let mut found = bench.found;
     found.failed = failed.map(|error| format!("{error:#}\n{}", log_tails(folder)));
+    if node.pid().is_none() {
+        found.left_behind = left_behind(&fleet.keyspace);
+    }
     drop(fleet);
     node.end().await?;
     Ok(found)
+}
+
+/// What removes the traces of a run.
+fn left_behind(keyspace: &str) -> Vec<String> {
+    let of_events = [COMPACTED, SCATTERED, direct::WRITES].map(|namespace| format!("{keyspace}_{namespace}"));
+    let keyspaces = of_events.into_iter().chain([keyspace.to_owned()]);
+    let mut all: Vec<String> = keyspaces
+        .map(|name| format!("DROP KEYSPACE IF EXISTS {name};"))
+        .collect();
+    all.push(format!("the topics {keyspace}.detections and {keyspace}.dead"));
+    all
 }
 
 struct Bench<'a> {
@@ -423,7 +439,13 @@ impl Bench<'_> {
             return Ok(());
         }
         self.say("cloud: the node starts again on a slow disk");
-        let disk = match CloudDisk::make(folder, CLOUD_MEMORY_BYTES) {
+        let tables = [&ground.data_table, &ground.wide_table];
+        let bytes = tables.map(|table| {
+            self.node
+                .tables(&ground.keyspace, table)
+                .map_or(0, |(_, bytes)| bytes)
+        });
+        let disk = match CloudDisk::make(folder, bytes.iter().sum::<u64>() / CLOUD_FILES) {
             Ok(disk) => disk,
             Err(why) => {
                 self.skip("cloud", &why);
@@ -443,7 +465,10 @@ impl Bench<'_> {
                 .collect(),
         );
         await_targets(&self.fleet.servers, &self.shape(ground, self.widest(), true, 1)).await?;
-        let measured = self.pages(Regime::Cloud, ground).await;
+        let measured = tokio::select! {
+            measured = self.pages(Regime::Cloud, ground) => measured,
+            never = disk.squeeze() => match never {},
+        };
         self.found.cloud = Some((disk.limits.clone(), disk.page_cache_bytes()));
         self.node.restart().await?;
         measured

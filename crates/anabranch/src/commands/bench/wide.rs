@@ -50,7 +50,8 @@ pub(super) struct WideArgs {
     /// The program that starts a node: that of the source tree
     #[arg(long, value_name = "FILE", default_value = "dev/cluster")]
     cluster: PathBuf,
-    /// Nodes that are there already, instead: HOST:PORT, several with commas between. In the format that they have
+    /// Nodes that are there already, instead: HOST:PORT, several with commas between. In the format that they have. What
+    /// stays on them is said at the end
     #[arg(long, value_name = "NODES", conflicts_with = "cluster", requires = "kafka")]
     contact_points: Option<String>,
     /// Brokers of a Kafka beside them, for the detections
@@ -103,8 +104,7 @@ pub(super) async fn run(session: &Session, args: WideArgs) -> Result<(), Failure
         options.regimes = Regime::ALL.to_vec();
     }
     if named {
-        // They write what they write.
-        options.formats.truncate(1);
+        options.formats = vec![Format::Theirs];
     }
     options
         .check()
