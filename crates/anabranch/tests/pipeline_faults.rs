@@ -8,7 +8,7 @@
 //!
 //! The outcomes are those of the table in `docs/faults.md`, which is made from the one here.
 //!
-//! `ANABRANCH_MATRIX=all` runs every cell; without it one in 29.
+//! `ANABRANCH_MATRIX=all` runs every cell, `ANABRANCH_MATRIX=2/6` the second of six parts; without it one in 29.
 #![cfg(feature = "cluster")]
 #![allow(
     clippy::unwrap_used,
@@ -396,12 +396,12 @@ fn each_fault_of_each_statement_in_each_state_has_its_outcome() {
         eprintln!("!!! NOT RUN: faults of the pipeline: it takes a cluster of 1 node");
         return;
     }
-    let all = std::env::var("ANABRANCH_MATRIX").is_ok_and(|which| which == "all");
+    let part = Part::asked_for();
     let since = Instant::now();
     let of = harness::runtime().block_on(async {
         let mut shards = JoinSet::new();
         for shard in 0..SHARDS {
-            shards.spawn(matrix(points.clone(), all, shard));
+            shards.spawn(matrix(points.clone(), part, shard));
         }
         let mut of = Found::default();
         for found in shards.join_all().await {
@@ -420,7 +420,8 @@ fn each_fault_of_each_statement_in_each_state_has_its_outcome() {
         since.elapsed(),
         of.counts
     );
-    assert_eq!(ran, if all { of.cells } else { of.cells / SAMPLE });
+    let asked = (1..=of.cells).filter(|cell| part.holds(*cell)).count();
+    assert_eq!(ran, asked);
     assert!(
         of.wrong.is_empty(),
         "{} of {ran}: {:#?}",
@@ -441,12 +442,43 @@ struct Found {
 /// Matrices at once, each in a keyspace of its own: what is not answered is waited for.
 const SHARDS: usize = 4;
 
-/// Of the cells, one in so many is met when not all are asked for: as long as it has no factor in common with the number of
-/// faults, each fault and each statement gets its turn.
-const SAMPLE: usize = 29;
+/// Which cells are met: one in so many, from one of the first on.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    first: usize,
+    every: usize,
+}
+
+impl Part {
+    /// As long as it has no factor in common with the number of faults, each fault and each statement gets its turn.
+    const SAMPLE: Self = Self { first: 1, every: 29 };
+    const ALL: Self = Self { first: 1, every: 1 };
+
+    /// That of `ANABRANCH_MATRIX`.
+    fn asked_for() -> Self {
+        let Ok(text) = std::env::var("ANABRANCH_MATRIX") else {
+            return Self::SAMPLE;
+        };
+        if text == "all" {
+            return Self::ALL;
+        }
+        let numbers = text
+            .split_once('/')
+            .map(|(first, every)| (first.parse(), every.parse()));
+        match numbers {
+            Some((Ok(first), Ok(every))) if (1..=every).contains(&first) => Self { first, every },
+            _ => panic!("ANABRANCH_MATRIX={text}: use `all`, or a part like `2/6`"),
+        }
+    }
+
+    /// True for the cells of this part; they are counted from one.
+    fn holds(self, cell: usize) -> bool {
+        (cell - 1) % self.every == self.first - 1
+    }
+}
 
 /// Meets those cells that are this shard's.
-async fn matrix(points: Vec<String>, all: bool, shard: usize) -> Found {
+async fn matrix(points: Vec<String>, part: Part, shard: usize) -> Found {
     let points = points.as_slice();
     let number = Randomness::from_system().unwrap().next_u64();
     let keyspace = KeyspaceName::new(&format!("t{:015x}", number >> 4)).unwrap();
@@ -461,20 +493,20 @@ async fn matrix(points: Vec<String>, all: bool, shard: usize) -> Found {
         proxies: BTreeMap::from([(Who::Worker, of_workers), (Who::Reader, of_servers)]),
         texts: texts(points, &keyspace).await,
     };
-    let every = if all { 1 } else { SAMPLE };
     let (faults, mut found) = (faults(), Found::default());
     for actor in ACTORS {
         for state in STATES.into_iter().filter(|state| acts(actor, *state)) {
             let (sent, ends, usual) = matrix.dry_run(actor, state).await;
             println!(
-                "{shard}: {actor:?} {state:?}: {} statements, ends {ends}",
-                sent.len()
+                "{shard}: {actor:?} {state:?}: {} statements after {} cells, ends {ends}",
+                sent.len(),
+                found.cells
             );
             for (n, text) in sent {
                 let class = class_of(&text);
                 for fault in &faults {
                     found.cells += 1;
-                    if !found.cells.is_multiple_of(every) || found.cells / every % SHARDS != shard {
+                    if !part.holds(found.cells) || found.cells / part.every % SHARDS != shard {
                         continue;
                     }
                     let case = matrix.pipeline.prepare(state).await;
