@@ -43,16 +43,18 @@ impl Machine {
         let memory = line_of("/proc/meminfo", "MemTotal");
         let kib = memory.split_whitespace().next().and_then(|n| n.parse().ok());
         Self {
-            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")
-                .unwrap_or_default()
-                .trim()
-                .to_owned(),
+            kernel: kernel_version(&fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default()),
             processor: line_of("/proc/cpuinfo", "model name"),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
             memory_bytes: kib.unwrap_or(0_u64) * 1_024,
             data_in_memory: rustix::fs::statfs(folder).is_ok_and(|fs| fs.f_type == TMPFS_MAGIC),
         }
     }
+}
+
+/// The number alone, without what a builder has added: `6.18.44` of `6.18.44-amd64`.
+fn kernel_version(release: &str) -> String {
+    release.trim().split('-').next().unwrap_or_default().to_owned()
 }
 
 /// Processor time of a process and of its threads.
