@@ -89,9 +89,13 @@ fn a_small_run_measures_both_ways_and_says_what_it_could_not() {
     }
     // Nobody restarts nodes that are not the bench's own.
     let why = if own {
-        "NOT MEASURED (big): cloud"
+        "NOT MEASURED (theirs): cloud"
     } else {
-        "NOT MEASURED (big): one SSTable, scattered, cloud"
+        "NOT MEASURED (theirs): one SSTable, scattered, cloud"
     };
     assert!(table.contains(why), "{table}");
+    assert!(
+        table.contains("LEFT BEHIND (theirs): DROP KEYSPACE IF EXISTS bench"),
+        "{table}"
+    );
 }
