@@ -230,8 +230,12 @@ fn datacenter(session: &Session, settings: &CassandraSettings) -> Result<(String
 impl CassandraStore {
     /// Makes the shared keyspace and its tables, as far as they are missing. Each table has one id, whoever makes it,
     /// so that servers that start together make the same one.
+    ///
+    /// What was made here has to be there on every node before it is used. Where nothing was, nodes that do not agree are
+    /// no reason to stay away: one that was down while a slice was made is behind for a while, and others answer.
     async fn make_shared(&self, nodes: usize) -> Result<(), StoreError> {
         let keyspace = self.keyspace.shared();
+        let mut made = false;
         if !self.has_keyspace(&keyspace).await? {
             let factor = self.replication.factor();
             if usize::try_from(factor).unwrap_or(usize::MAX) > nodes {
@@ -243,6 +247,7 @@ impl CassandraStore {
             }
             let text = self.replication.create_shared_keyspace(&keyspace);
             self.change_shared(text).await?;
+            made = true;
         }
         let tables = RecordTable::ALL.map(|table| (table.name(), Some(table)));
         for (name, table) in tables.into_iter().chain([(WIDE_SLICE, None)]) {
@@ -254,12 +259,23 @@ impl CassandraStore {
                     None => create_wide_slice(&self.keyspace, &id),
                 };
                 self.change_shared(text).await?;
+                made = true;
             }
         }
-        self.await_agreement().await.map_err(|error| StoreError::Open {
-            reason: "the nodes do not agree on the schema; see `nodetool describecluster`".to_owned(),
-            source: Some(error.into()),
-        })
+        match self.await_agreement().await {
+            Err(error) if made => Err(StoreError::Open {
+                reason: "the nodes do not agree on the schema; see `nodetool describecluster`".to_owned(),
+                source: Some(error.into()),
+            }),
+            Err(error) => {
+                tracing::warn!(
+                    error = error_chain(&error),
+                    "the nodes do not agree on the schema; see `nodetool describecluster`"
+                );
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     async fn change_shared(&self, text: String) -> Result<(), StoreError> {
