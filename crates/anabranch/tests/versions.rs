@@ -203,14 +203,7 @@ async fn partition(server: &Server, id: &str) -> PartitionKey {
 async fn made_anew(server: &Server, id: &str) {
     let of = |split: &admin::Split| split.partition.as_ref().is_some_and(|of| of.time_series_id == id);
     let before = splits(server).await.into_iter().find(of).unwrap();
-    let (partition, namespace) = (before.partition, NAMESPACE.to_owned());
-    let request = admin::InvalidateSplitRequest {
-        namespace: namespace.clone(),
-        partition: partition.clone(),
-    };
-    server.admin().await.invalidate_split(request).await.unwrap();
-    let request = admin::RetrySplitRequest { namespace, partition };
-    server.admin().await.retry_split(request).await.unwrap();
+    harness::send_round_again(server, NAMESPACE, before.partition).await;
     let since = Instant::now();
     loop {
         let split = splits(server).await.into_iter().find(of).unwrap();

@@ -493,6 +493,21 @@ pub(crate) async fn splits(server: &Server, namespace: &str) -> Vec<admin::Split
     }
 }
 
+/// Takes a split back, and sends its partition round again.
+pub(crate) async fn send_round_again(server: &Server, namespace: &str, partition: Option<admin::Partition>) {
+    let mut client = server.admin().await;
+    let request = admin::InvalidateSplitRequest {
+        namespace: namespace.to_owned(),
+        partition: partition.clone(),
+    };
+    client.invalidate_split(request).await.unwrap();
+    let request = admin::RetrySplitRequest {
+        namespace: namespace.to_owned(),
+        partition,
+    };
+    client.retry_split(request).await.unwrap();
+}
+
 /// What sorts an event: its time, then the bytes of its id.
 pub(crate) fn event_key(event: &wire::EventRecord) -> (i64, &str) {
     (micros(event.event_time.as_ref().unwrap()), &event.event_id)

@@ -43,11 +43,12 @@ pub(crate) async fn one(channel: &Channel, method: MethodDescriptor, n: u64) -> 
         "WriteEventRecordsSync" if is_right => return write_and_read_back(channel, &mut hostile).await,
         _ => {}
     }
-    let message = match right(method.name(), &mut hostile) {
-        Some(message) if is_right => message,
+    let right = is_right.then(|| right(method.name(), &mut hostile)).flatten();
+    let message = match right {
+        Some(message) => message,
         // The namespaces have to stay.
-        _ if method.name() == "DeleteNamespace" => nobody(&mut hostile),
-        _ => hostile.message(&method.input(), 6).encode_to_vec().into(),
+        None if method.name() == "DeleteNamespace" => nobody(&mut hostile),
+        None => hostile.message(&method.input(), 6).encode_to_vec().into(),
     };
     let name = format!("{}/{}", method.parent_service().full_name(), method.name());
     let answer = raw::call(channel, &name, message, &[("grpc-timeout", "2S")]).await;

@@ -176,25 +176,24 @@ async fn delete(server: &Server, name: &str) {
 
 /// Looks at the split of an id, takes it back, and sends it round again.
 async fn made_anew(server: &Server, id: &str) {
-    let (namespace, mut admin) = (NAMESPACES[0].to_owned(), server.admin().await);
     let partition = Some(admin::Partition {
         time_slice: "all".to_owned(),
         time_series_id: id.to_owned(),
         ..admin::Partition::default()
     });
     let request = admin::GetSplitRequest {
-        namespace: namespace.clone(),
+        namespace: NAMESPACES[0].to_owned(),
         partition: partition.clone(),
     };
-    let split = admin.get_split(request).await.unwrap().into_inner();
+    let split = server
+        .admin()
+        .await
+        .get_split(request)
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(split.state(), admin::split::State::Completed);
-    let request = admin::InvalidateSplitRequest {
-        namespace: namespace.clone(),
-        partition: partition.clone(),
-    };
-    admin.invalidate_split(request).await.unwrap();
-    let request = admin::RetrySplitRequest { namespace, partition };
-    admin.retry_split(request).await.unwrap();
+    harness::send_round_again(server, NAMESPACES[0], partition).await;
 }
 
 /// What chance may have left out: the rows of one event alone, because a page of rows ends within it, and the change of a
