@@ -76,26 +76,24 @@ impl CloudDisk {
             groups,
         };
         let (operations, bytes) = (OPERATIONS_PER_SECOND, BYTES_PER_SECOND);
-        for group in &made.groups {
-            if version == 2 {
-                write(
-                    &group.join("io.max"),
-                    &format!("{device} riops={operations} rbps={bytes}"),
-                )?;
-                write(&made.memory_limit(), &START_BYTES.to_string())?;
-            } else if *group == made.memory {
-                write(&made.memory_limit(), &START_BYTES.to_string())?;
-            } else {
-                write(
-                    &group.join("blkio.throttle.read_iops_device"),
-                    &format!("{device} {operations}"),
-                )?;
-                write(
-                    &group.join("blkio.throttle.read_bps_device"),
-                    &format!("{device} {bytes}"),
-                )?;
-            }
+        // The first is that of the disk; in version 2 it is that of the memory, too.
+        let disk = &made.groups[0];
+        if version == 2 {
+            write(
+                &disk.join("io.max"),
+                &format!("{device} riops={operations} rbps={bytes}"),
+            )?;
+        } else {
+            write(
+                &disk.join("blkio.throttle.read_iops_device"),
+                &format!("{device} {operations}"),
+            )?;
+            write(
+                &disk.join("blkio.throttle.read_bps_device"),
+                &format!("{device} {bytes}"),
+            )?;
         }
+        write(&made.memory_limit(), &START_BYTES.to_string())?;
         Ok(made)
     }
 
