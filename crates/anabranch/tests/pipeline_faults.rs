@@ -141,6 +141,8 @@ enum Expected {
     DoneOrError,
     /// The original is read instead.
     Original,
+    /// It is, if its node can be reached again by then.
+    OriginalOrError,
     /// It is never sent.
     Never,
 }
@@ -154,6 +156,7 @@ impl Expected {
             Self::Error => "error",
             Self::DoneOrError => "passes or error",
             Self::Original => "original",
+            Self::OriginalOrError => "original or error",
             Self::Never => "–",
         }
     }
@@ -170,6 +173,7 @@ impl Expected {
         match self {
             Self::Done => done,
             Self::Original => original,
+            Self::OriginalOrError => original || error,
             Self::Again => again,
             Self::Either => done || again,
             Self::Error => error,
@@ -235,6 +239,7 @@ fn expected(who: Who, class: Class, group: Group) -> Expected {
         Who::Operator => Expected::Error,
         // It may have been the only thing between the page and its events.
         Who::Reader if class == ScanOriginal => Expected::Error,
+        Who::Reader if group == Group::Broken => Expected::OriginalOrError,
         Who::Reader => Expected::Original,
     }
 }

@@ -158,16 +158,10 @@ pub(crate) enum Outcome {
     Read([Option<ServedFrom>; 2]),
 }
 
-fn settings(points: &[String], keyspace: &KeyspaceName) -> CassandraSettings {
-    CassandraSettings {
-        replication_factor: 1,
-        request_timeout: Duration::from_secs(1),
-        speculative_delay: Duration::from_millis(100),
-        ..CassandraSettings::new(points.to_vec(), keyspace.clone())
-    }
-}
+/// How long is waited for what a proxy does not answer. A node that is busy for a moment answers sooner.
+const UNANSWERED: Duration = Duration::from_secs(3);
 
-/// A store that is reached by these addresses of its nodes.
+/// A store that is reached by these addresses of its nodes, or past the proxies if there are none.
 pub(crate) async fn store(
     keyspace: &KeyspaceName,
     points: &[String],
@@ -177,11 +171,16 @@ pub(crate) async fn store(
         let node: SocketAddr = point.parse().unwrap();
         map.get(&node).copied().unwrap_or(node)
     };
-    let settings = CassandraSettings {
+    let mut settings = CassandraSettings {
         contact_points: points.iter().map(|point| through(point).to_string()).collect(),
         address_map: map.iter().map(|(node, proxy)| (node.ip(), *proxy)).collect(),
-        ..settings(points, keyspace)
+        replication_factor: 1,
+        ..CassandraSettings::new(points.to_vec(), keyspace.clone())
     };
+    if !map.is_empty() {
+        settings.request_timeout = UNANSWERED;
+        settings.speculative_delay = Duration::from_millis(100);
+    }
     let randomness = Randomness::from_system().unwrap();
     let metrics = Metrics::default();
     Box::pin(open::cassandra(
