@@ -237,13 +237,14 @@ impl Report {
     fn write_head(&self, out: &mut String) -> std::fmt::Result {
         let Machine {
             kernel,
+            tcp,
             processor,
             cores,
             ..
         } = &self.machine;
         writeln!(
             out,
-            "anabranch {} on {cores} cores ({processor}), Linux {kernel}; client, server and floors share them.",
+            "anabranch {} on {cores} cores ({processor}), Linux {kernel}, TCP {tcp}; client, server and floors share them.",
             self.version
         )?;
         let (floors, sync) = (&self.floors, &self.floors.fdatasync);

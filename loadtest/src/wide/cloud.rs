@@ -2,7 +2,8 @@
 //!
 //! What a process of the group reads from the disk waits for its share of operations and bytes, and pages of files that
 //! it has read count against the group's memory. What a node holds of its own grows under load, and by how much depends on
-//! the format of its files: the group gets that, and so much for files, and is measured again all the time.
+//! the format of its files: the group gets that, the code that the node runs (some 130 MiB: without it the node is ended, or
+//! reads its own code again and again), and so much for files, and is measured again all the time.
 
 use std::convert::Infallible;
 use std::fs;
@@ -35,8 +36,10 @@ pub struct Limits {
     pub operations_per_second: u64,
     /// Bytes read from the disk a second.
     pub bytes_per_second: u64,
-    /// Memory for pages of files, the node's own code among them, besides what it holds of its own.
+    /// Memory for pages of files, besides what the node holds of its own, and its code.
     pub files_bytes: u64,
+    /// Memory for its code: what of files it has mapped when its limit begins.
+    pub code_bytes: u64,
     /// Version of the control groups.
     pub version: u8,
 }
@@ -71,6 +74,7 @@ impl CloudDisk {
                 operations_per_second: OPERATIONS_PER_SECOND,
                 bytes_per_second: BYTES_PER_SECOND,
                 files_bytes,
+                code_bytes: 0,
                 version,
             },
             groups,
@@ -112,11 +116,17 @@ impl CloudDisk {
         self.memory.join(name)
     }
 
-    /// Leaves the group what its node holds of its own, and its memory for files. Goes on until it is dropped.
+    /// Takes what is mapped now for the code that the node runs.
+    pub(super) fn allow_code(&mut self) {
+        self.limits.code_bytes = self.statistic(["mapped_file", "file_mapped"]);
+    }
+
+    /// Leaves the group what its node holds of its own, its code, and its memory for files. Goes on until it is dropped.
     pub(super) async fn squeeze(&self) -> Infallible {
+        let allowed = self.limits.code_bytes + self.limits.files_bytes;
         loop {
             if let Some(used) = self.used_bytes() {
-                let limit = used.saturating_sub(self.page_cache_bytes()) + self.limits.files_bytes;
+                let limit = used.saturating_sub(self.page_cache_bytes()) + allowed;
                 // What can not be let go of at this moment can be at the next.
                 let _ = fs::write(self.memory_limit(), limit.to_string());
             }
@@ -140,7 +150,12 @@ impl CloudDisk {
 
     /// Bytes of files that the group keeps in memory now.
     pub(super) fn page_cache_bytes(&self) -> u64 {
-        let name = if self.limits.version == 1 { "cache" } else { "file" };
+        self.statistic(["cache", "file"])
+    }
+
+    /// A number of the group's memory, by its name in each version; 0 if it is not known.
+    fn statistic(&self, names: [&str; 2]) -> u64 {
+        let name = names[usize::from(self.limits.version > 1)];
         let text = fs::read_to_string(self.memory.join("memory.stat")).unwrap_or_default();
         let mut lines = text.lines().filter_map(|line| line.split_once(' '));
         lines

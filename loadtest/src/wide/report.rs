@@ -178,6 +178,7 @@ impl WideReport {
     fn write_head(&self, out: &mut String) -> std::fmt::Result {
         let Machine {
             kernel,
+            tcp,
             processor,
             cores,
             memory_bytes,
@@ -185,7 +186,7 @@ impl WideReport {
         } = &self.machine;
         writeln!(
             out,
-            "anabranch {} on {cores} cores ({processor}), {} GiB, Linux {kernel}: Cassandra, Kafka, the fleet and the \
+            "anabranch {} on {cores} cores ({processor}), {} GiB, Linux {kernel}, TCP {tcp}: Cassandra, Kafka, the fleet and the \
              readers share them. {} rounds of {} s a side, {:.0} minutes in all.",
             self.version,
             memory_bytes >> 30,
@@ -444,12 +445,14 @@ impl WideReport {
             if let Some((limits, cached)) = &format.cloud {
                 writeln!(
                     out,
-                    "\nCloud disk ({}): {} reads/s, {} MiB/s, memory for {} MiB of files ({} MiB at the end), a quarter of those \
-                     that are read, besides what the node holds of its own; control groups v{}.",
+                    "\nCloud disk ({}): {} reads/s, {} MiB/s, memory for {} MiB of files, a quarter of those that are read, \
+                     besides what the node holds of its own and the {} MiB of its code ({} MiB of both at the end); control \
+                     groups v{}.",
                     format.format,
                     limits.operations_per_second,
                     limits.bytes_per_second >> 20,
                     limits.files_bytes >> 20,
+                    limits.code_bytes >> 20,
                     cached >> 20,
                     limits.version
                 )?;

@@ -445,7 +445,7 @@ impl Bench<'_> {
                 .tables(&ground.keyspace, table)
                 .map_or(0, |(_, bytes)| bytes)
         });
-        let disk = match CloudDisk::make(folder, bytes.iter().sum::<u64>() / CLOUD_FILES) {
+        let mut disk = match CloudDisk::make(folder, bytes.iter().sum::<u64>() / CLOUD_FILES) {
             Ok(disk) => disk,
             Err(why) => {
                 self.skip("cloud", &why);
@@ -465,6 +465,7 @@ impl Bench<'_> {
                 .collect(),
         );
         await_targets(&self.fleet.servers, &self.shape(ground, self.widest(), true, 1)).await?;
+        disk.allow_code();
         let measured = tokio::select! {
             measured = self.pages(Regime::Cloud, ground) => measured,
             never = disk.squeeze() => match never {},
