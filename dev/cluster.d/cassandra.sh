@@ -54,10 +54,22 @@ settled_cassandra() {
   done | { [ "$(grep -cx "$1")" = "$1" ]; }
 }
 
-# The tools for SSTables want the settings of some node: they get their own. JAVA_OPTS may name those of a real one.
+# The tools for SSTables want the settings of some node: they get their own. JAVA_OPTS may name those of a real one. A `.java`
+# file is compiled first, by the compiler among Cassandra's own jars: a JRE has none. As Java 8, which knows no modules: one of the
+# jars has a package of the JDK's name.
 run_cassandra() {
-  local classes tools=$cache/cassandra-tools
+  local classes built tools=$cache/cassandra-tools
   classes=$(class_path cassandra)
+  if [[ $1 == *.java ]]; then
+    built=$cache/java-$(cat "$1" "$here/pom.xml" | sha256sum | cut -c1-12)
+    if ! [ -d "$built" ]; then
+      "$(find_java)" -cp "$classes" org.eclipse.jdt.internal.compiler.batch.Main -8 -nowarn -d "$built.$BASHPID" "$1" >&2 ||
+        die "$1 does not compile"
+      mv -T "$built.$BASHPID" "$built" 2>/dev/null || rm -rf "$built.$BASHPID"
+    fi
+    classes=$classes:$built
+    set -- "$(basename "$1" .java)" "${@:2}"
+  fi
   mkdir -p "$tools"
   cassandra_yaml "$tools" 1 1 >"$tools/cassandra.yaml.$BASHPID"
   mv "$tools/cassandra.yaml.$BASHPID" "$tools/cassandra.yaml"

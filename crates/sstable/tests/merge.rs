@@ -15,18 +15,11 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use anabranch_sstable::{Column, CqlType, Merge, Row, Schema, Table, Value};
-use bytes::Bytes;
-use support::json::{Json, same};
+use anabranch_sstable::Table;
+use support::json::Json;
+use support::select::{Selected, compare};
 
-struct Expected {
-    partition: Vec<String>,
-    clustering: Vec<String>,
-    now: i64,
-    rows: Vec<Json>,
-}
-
-fn expected(file: &Path) -> Expected {
+fn expected(file: &Path) -> Selected {
     let text = std::fs::read_to_string(file).unwrap();
     let mut lines = text.lines().map(Json::parse);
     let head = lines.next().unwrap();
@@ -43,7 +36,7 @@ fn expected(file: &Path) -> Expected {
     let Some(Json::Number(now)) = head.get("now") else {
         panic!("no time")
     };
-    Expected {
+    Selected {
         partition: names("partition"),
         clustering: names("clustering"),
         now: now.parse().unwrap(),
@@ -68,106 +61,6 @@ fn tables_of(file: &Path) -> Vec<Table> {
     mine.map(|folder| Table::open(folder).unwrap()).collect()
 }
 
-fn json(cql_type: &CqlType, bytes: Option<&Bytes>) -> Json {
-    match bytes {
-        Some(bytes) => Json::parse(&Value::decode(cql_type, bytes).unwrap().to_json()),
-        None => Json::Null,
-    }
-}
-
-fn columns(fields: &mut Vec<(String, Json)>, columns: &[Column], row: Option<&Row>) {
-    for (index, column) in columns.iter().enumerate() {
-        let data = row.and_then(|row| row.columns.iter().find(|data| data.column == index));
-        let cells = data.map(|data| data.cells.as_slice()).unwrap_or_default();
-        let value = Value::of_cells(&column.cql_type, cells).unwrap();
-        let json = value.map_or(Json::Null, |value| Json::parse(&value.to_json()));
-        fields.push((column.label(), json));
-    }
-}
-
-fn row_json(
-    names: &Expected,
-    schema: &Schema,
-    key: &Bytes,
-    static_row: Option<&Row>,
-    row: Option<&Row>,
-) -> Vec<(String, Json)> {
-    let mut fields = Vec::new();
-    let parts = schema.split_partition_key(key).unwrap();
-    for (name, (cql_type, part)) in names
-        .partition
-        .iter()
-        .zip(schema.partition_key_types().iter().zip(&parts))
-    {
-        fields.push((name.clone(), json(cql_type, Some(part))));
-    }
-    for (at, (name, cql_type)) in names.clustering.iter().zip(&schema.clustering).enumerate() {
-        let value = row.and_then(|row| row.clustering[at].as_ref());
-        fields.push((name.clone(), json(cql_type, value)));
-    }
-    columns(&mut fields, &schema.statics, static_row);
-    columns(&mut fields, &schema.regulars, row);
-    fields
-}
-
-/// Columns that no SSTable holds are null to a client.
-fn assert_same(file: &Path, ours: &[(String, Json)], theirs: &Json) {
-    let Json::Object(theirs) = theirs else {
-        panic!("{theirs:?} is no row")
-    };
-    for (name, their) in theirs {
-        let our = ours
-            .iter()
-            .find(|(our, _)| our == name)
-            .map_or(&Json::Null, |(_, our)| our);
-        assert!(
-            same(our, their),
-            "{} {name}:\n ours {our:?}\n theirs {their:?}\n{theirs:?}",
-            file.display()
-        );
-    }
-}
-
-fn compare(file: &Path) -> (usize, usize) {
-    let expected = expected(file);
-    let tables = tables_of(file);
-    if tables.is_empty() {
-        assert!(
-            expected.rows.is_empty(),
-            "{}: no SSTables, and there are rows",
-            file.display()
-        );
-        return (0, 0);
-    }
-    let mut merge = Merge::open(&tables, expected.now).unwrap();
-    let schema = merge.schema().clone();
-    let mut theirs = expected.rows.iter();
-    let mut rows = 0;
-    while let Some(partition) = merge.next_partition().unwrap() {
-        let mut has_rows = false;
-        let statics = partition.static_row.as_ref();
-        while let Some(row) = merge.next_row().unwrap() {
-            has_rows = true;
-            let ours = row_json(&expected, &schema, &partition.key, statics, Some(&row));
-            let their = theirs
-                .next()
-                .unwrap_or_else(|| panic!("{}: more rows: {ours:?}", file.display()));
-            assert_same(file, &ours, their);
-            rows += 1;
-        }
-        if !has_rows && partition.static_row.is_some() {
-            let ours = row_json(&expected, &schema, &partition.key, statics, None);
-            let their = theirs
-                .next()
-                .unwrap_or_else(|| panic!("{}: more rows: {ours:?}", file.display()));
-            assert_same(file, &ours, their);
-            rows += 1;
-        }
-    }
-    assert_eq!(theirs.next(), None, "{}: fewer rows", file.display());
-    (tables.len(), rows)
-}
-
 #[test]
 fn merged_rows_are_what_a_client_sees() {
     let entries = std::fs::read_dir(support::fixtures())
@@ -180,19 +73,20 @@ fn merged_rows_are_what_a_client_sees() {
     let (mut merged, mut sstables, mut rows) = (0, 0, 0);
     let mut failures = Vec::new();
     for file in files {
-        match std::panic::catch_unwind(|| compare(&file)) {
-            Ok((tables, count)) => {
+        let tables = tables_of(&file);
+        match compare(&tables, &expected(&file)) {
+            Ok(count) => {
                 merged += 1;
-                sstables += tables;
+                sstables += tables.len();
                 rows += count;
             }
-            Err(_) => failures.push(file),
+            Err(difference) => failures.push(format!("{}: {}", file.display(), difference.0)),
         }
     }
     println!("{merged} tables of {sstables} SSTables, {rows} rows");
     assert!(
         failures.is_empty(),
-        "{} tables differ: {failures:?}",
+        "{} tables differ: {failures:#?}",
         failures.len()
     );
 }

@@ -1,10 +1,12 @@
-//! The committed SSTables, and JSON that keeps its numbers as they are written.
+//! The committed SSTables, and what a table is compared with.
 
 #![allow(dead_code, reason = "each test uses parts of it")]
 
 use std::path::{Path, PathBuf};
 
+pub(crate) mod dumps;
 pub(crate) mod json;
+pub(crate) mod select;
 
 /// The folder of SSTables: one folder for each, with its components and what `sstabledump` says of it.
 pub(crate) fn fixtures() -> PathBuf {

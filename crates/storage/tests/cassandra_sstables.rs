@@ -1,0 +1,260 @@
+//! Random tables on a real Cassandra: what `anabranch_sstable` reads in its files is what Cassandra says of them.
+//!
+//! ```text
+//! seed ─▶ tables ─▶ writes, flush, compact, alter, … ─▶ snapshot ─┬─▶ each SSTable ─ row by row ─▶ sstabledump
+//!                                                                 └─▶ merge ─ byte by byte ─▶ SELECT *, SELECT JSON *
+//! ```
+//!
+//! The format is the node's: `dev/soak sstables` starts one for each. `ANABRANCH_SSTABLE_TABLES` says how many tables
+//! (24), `ANABRANCH_SSTABLE_SEED` which (1). A table that differs is left in the target folder, with all that was said to
+//! Cassandra.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test panics when it fails, and says what it has compared"
+)]
+
+#[allow(dead_code, reason = "a part of what the other tests use")]
+mod cluster;
+mod sstables;
+
+use std::path::Path;
+use std::str::FromStr;
+
+use anabranch_runtime::{Clock, SystemClock};
+use cluster::{Keyspace, contact_points};
+use futures::StreamExt;
+use scylla::client::session::Session;
+use scylla::client::session_builder::SessionBuilder;
+use sstables::dice::Dice;
+use sstables::node::{self, Node};
+use sstables::table::RandomTable;
+use sstables::tally::Tally;
+use sstables::{dumps, seen, select};
+
+/// Tables that are there at the same time.
+const BATCH: u64 = 12;
+/// Tables that are written at the same time.
+const AT_ONCE: usize = 6;
+/// From so many tables on, a run must have met everything.
+const COMPLETE: u64 = 200;
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| u64::from_str(&text).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn random_tables_read_as_cassandra_reads_them() {
+    let test = "random tables read as Cassandra reads them";
+    let Some(points) = contact_points(test) else {
+        return;
+    };
+    let session = SessionBuilder::new().known_nodes(&points).build().await.unwrap();
+    let node = match Node::find(&session).await {
+        Ok(node) if points.len() == 1 => node,
+        Ok(_) => return eprintln!("!!! NOT RUN: {test}: it wants a cluster of one node"),
+        Err(why) => return eprintln!("!!! NOT RUN: {test}: {why}"),
+    };
+    let (tables, seed) = (
+        setting("ANABRANCH_SSTABLE_TABLES", 24),
+        setting("ANABRANCH_SSTABLE_SEED", 1),
+    );
+    let mut run = Run {
+        session,
+        node,
+        keyspace: Keyspace::new(&points),
+        clock: SystemClock::new(),
+        tally: Tally::default(),
+        failures: Vec::new(),
+    };
+    for batch in 0..tables.div_ceil(BATCH) {
+        let count = BATCH.min(tables - batch * BATCH);
+        run.batch(seed, batch, count).await;
+        println!(
+            "seed {seed}, batch {batch}: {} tables so far, {} differ",
+            run.tally.tables,
+            run.failures.len()
+        );
+    }
+    run.tally.report();
+    assert!(
+        run.failures.is_empty(),
+        "{} differ:\n{}",
+        run.failures.len(),
+        run.failures.join("\n\n")
+    );
+    assert!(
+        run.tally.refused * 4 < run.tally.statements,
+        "Cassandra refuses too much"
+    );
+    if tables >= COMPLETE {
+        run.tally.assert_complete();
+    }
+}
+
+struct Run {
+    session: Session,
+    node: Node,
+    keyspace: Keyspace,
+    clock: std::sync::Arc<dyn Clock>,
+    tally: Tally,
+    failures: Vec<String>,
+}
+
+impl Run {
+    /// Makes some tables, writes to them in several turns, compares, and drops them.
+    async fn batch(&mut self, seed: u64, batch: u64, count: u64) {
+        let keyspace = format!("{}_{batch}", self.keyspace.name);
+        let replication = "{'class': 'SimpleStrategy', 'replication_factor': 1}";
+        self.say(&format!(
+            "CREATE KEYSPACE {keyspace} WITH replication = {replication}"
+        ))
+        .await
+        .unwrap();
+        let number = |table: u64| seed << 32 | batch << 8 | table;
+        let mut tables: Vec<RandomTable> = (0..count)
+            .map(|table| RandomTable::new(number(table), &keyspace, &format!("t{table}")))
+            .collect();
+        for table in &mut tables {
+            for statement in table.schema() {
+                table.log.push(statement.clone());
+                self.say(&statement)
+                    .await
+                    .unwrap_or_else(|error| panic!("{statement}: {error}"));
+            }
+        }
+        let mut dice = Dice::new(number(count));
+        for _flush in 0..*dice.pick(&[1, 2, 3, 4]) {
+            self.write(&mut tables).await;
+            self.node.tools.run(&["flush", &keyspace]).unwrap();
+            self.compact(&mut dice, &tables);
+            for table in tables.iter_mut().filter(|_| dice.chance(0.15)) {
+                let statement = table.alter();
+                table.log.push(statement.clone());
+                self.say(&statement)
+                    .await
+                    .unwrap_or_else(|error| panic!("{statement}: {error}"));
+            }
+        }
+        self.node.snapshot(&keyspace);
+        for table in &tables {
+            self.tally.table(table);
+            let compared = self.compare(table).await;
+            if let Err(difference) = compared {
+                let kept = self.keep(table);
+                self.failures.push(format!(
+                    "seed {seed}, batch {batch}, {} ({kept}): {difference}",
+                    table.name
+                ));
+            }
+        }
+        self.say(&format!("DROP KEYSPACE {keyspace}")).await.unwrap();
+        self.node.remove_snapshots(&keyspace);
+    }
+
+    async fn say(&self, statement: &str) -> Result<(), String> {
+        let said = self.session.query_unpaged(statement, ()).await;
+        said.map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    /// A table's statements one after the other, some tables at once.
+    async fn write(&mut self, tables: &mut [RandomTable]) {
+        let this = &*self;
+        let of_table = async |table: &mut RandomTable| {
+            let (mut said, mut refused) = (0, 0);
+            for _ in 0..*table.dice.pick(&[5, 20, 60]) {
+                let statement = table.write();
+                said += 1;
+                if let Err(error) = this.say(&statement).await {
+                    // A random statement may be against the rules. Whether it was executed does not matter here.
+                    refused += 1;
+                    table.log.push(format!("-- refused: {error}"));
+                }
+            }
+            (said, refused)
+        };
+        let counts: Vec<(usize, usize)> = futures::stream::iter(tables)
+            .map(of_table)
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
+        for (said, refused) in counts {
+            self.tally.statements += said;
+            self.tally.refused += refused;
+        }
+    }
+
+    /// Some tables as a whole, and of some the first SSTables alone.
+    fn compact(&mut self, dice: &mut Dice, tables: &[RandomTable]) {
+        for table in tables {
+            let files = self.node.data_files(&table.keyspace, &table.name);
+            let compacted = match dice.below(6) {
+                0 | 1 => self.node.tools.run(&["compact", &table.keyspace, &table.name]),
+                2 if files.len() > 1 => {
+                    let mut command = vec!["merge"];
+                    command.extend(files.iter().take(2).map(String::as_str));
+                    self.node.tools.run(&command)
+                }
+                _ => Ok(()),
+            };
+            if let Err(failure) = compacted {
+                println!("{} is not compacted: {failure}", table.full_name());
+            }
+        }
+    }
+
+    async fn compare(&mut self, table: &RandomTable) -> Result<(), String> {
+        let folder = self.node.snapshot_of(&table.keyspace, &table.name);
+        let sstables = folder.as_deref().map_or(Ok(Vec::new()), node::open)?;
+        let clock = self.clock.clone();
+        let now = || clock.unix_micros().div_euclid(1_000_000);
+        for (path, sstable) in &sstables {
+            self.tally
+                .sstable(sstable, now())
+                .map_err(|error| error.to_string())?;
+            self.dump(path, sstable)?;
+        }
+        let sstables: Vec<_> = sstables.into_iter().map(|(_, sstable)| sstable).collect();
+        *self.tally.merged.entry(sstables.len()).or_default() += 1;
+        let seen = seen::all(&self.session, table, now).await?;
+        self.tally.selected_rows += seen::compare(&sstables, &seen).map_err(|difference| difference.0)?;
+        if let Some(why) = &seen.no_json {
+            println!("not selected as JSON: {}: {why}", table.full_name());
+            self.tally.not_json += 1;
+            return Ok(());
+        }
+        let same = select::compare(&sstables, &seen.json);
+        same.map(|_| ()).map_err(|difference| difference.0)
+    }
+
+    /// Compares an SSTable with what `sstabledump` says of it, unless that fails: Cassandra cannot read back everything
+    /// that it writes.
+    fn dump(&mut self, path: &str, sstable: &anabranch_sstable::Table) -> Result<(), String> {
+        if let Err(failure) = self.node.tools.run(&["dump", path]) {
+            println!("not dumped: {path}: {failure}");
+            self.tally.not_dumped += 1;
+            return Ok(());
+        }
+        let json = path.replace("-Data.db", ".json");
+        let theirs = std::fs::read_to_string(json).unwrap();
+        self.tally.dumped_rows += dumps::compare(sstable, &theirs)?;
+        Ok(())
+    }
+
+    /// Copies the SSTables of a table and what was said about it; returns where to.
+    fn keep(&self, table: &RandomTable) -> String {
+        let to = Path::new(env!("CARGO_TARGET_TMPDIR")).join(table.full_name());
+        let _ = std::fs::remove_dir_all(&to);
+        std::fs::create_dir_all(&to).unwrap();
+        if let Some(from) = self.node.snapshot_of(&table.keyspace, &table.name) {
+            for entry in std::fs::read_dir(from).unwrap() {
+                let path = entry.unwrap().path();
+                std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+            }
+        }
+        std::fs::write(to.join("statements.cql"), table.log.join(";\n")).unwrap();
+        to.display().to_string()
+    }
+}

@@ -1,0 +1,255 @@
+//! A table of random columns and options, and the few keys that are written to it.
+
+use anabranch_sstable::CqlType;
+use anabranch_sstable::cql::Udt;
+
+use super::dice::Dice;
+use super::types::{self, Use};
+use super::{literals, writes};
+
+/// A name and a type.
+pub(crate) type Column = (String, CqlType);
+
+/// Every compressor that Cassandra 5 ships, and none.
+pub(crate) const COMPRESSORS: &[Option<&str>] = &[
+    Some("LZ4Compressor"),
+    Some("SnappyCompressor"),
+    Some("DeflateCompressor"),
+    Some("ZstdCompressor"),
+    Some("NoopCompressor"),
+    None,
+];
+
+/// A table, and the choices that its writes are made by.
+pub(crate) struct RandomTable {
+    pub(crate) dice: Dice,
+    pub(crate) keyspace: String,
+    pub(crate) name: String,
+    pub(crate) udts: Vec<Udt>,
+    pub(crate) partition: Vec<Column>,
+    pub(crate) clustering: Vec<Column>,
+    pub(crate) statics: Vec<Column>,
+    pub(crate) regulars: Vec<Column>,
+    pub(crate) has_counters: bool,
+    /// Whether there are values of no bytes: Cassandra takes them, and cannot write all of them as JSON.
+    pub(crate) has_empty: bool,
+    pub(crate) compressor: Option<&'static str>,
+    descending: Vec<bool>,
+    options: Vec<String>,
+    /// Literals of the keys that are written: few, so that writes meet.
+    pub(crate) partitions: Vec<Vec<String>>,
+    pub(crate) rows: Vec<Vec<String>>,
+    /// Everything that was said to Cassandra, for whoever looks into a difference.
+    pub(crate) log: Vec<String>,
+}
+
+impl RandomTable {
+    pub(crate) fn new(seed: u64, keyspace: &str, name: &str) -> Self {
+        let mut dice = Dice::new(seed);
+        let udts = udts(&mut dice, keyspace, name);
+        let columns = |dice: &mut Dice, prefix: &str, count: usize, used| -> Vec<Column> {
+            (0..count)
+                .map(|at| (format!("{prefix}{at}"), types::column(dice, &udts, used)))
+                .collect()
+        };
+        let count = *dice.pick(&[1, 1, 1, 2, 3]);
+        let partition = columns(&mut dice, "p", count, Use::Key);
+        let count = *dice.pick(&[0, 1, 1, 2, 3, 4]);
+        let clustering = columns(&mut dice, "c", count, Use::Key);
+        let has_counters = dice.chance(0.08);
+        let has_empty = dice.chance(0.1);
+        let (statics, regulars) = match has_counters {
+            true => {
+                let count = usize::from(!clustering.is_empty() && dice.chance(0.4));
+                (counters("s", count), counters("r", 1 + dice.below(2)))
+            }
+            false => {
+                let count = if clustering.is_empty() {
+                    0
+                } else {
+                    *dice.pick(&[0, 0, 1, 3])
+                };
+                let statics = columns(&mut dice, "s", count, Use::Value);
+                // From 64 on, columns that are not there are counted and listed in another way.
+                let count = *dice.pick(&[0, 1, 3, 3, 6, 6, 12, 63, 64, 70]);
+                (statics, columns(&mut dice, "r", count, Use::Value))
+            }
+        };
+        let pool = |dice: &mut Dice, columns: &[Column], count: usize| -> Vec<Vec<String>> {
+            let key = |dice: &mut Dice| {
+                columns
+                    .iter()
+                    .map(|(_, kind)| literals::of_column(dice, kind, has_empty))
+                    .collect()
+            };
+            (0..count).map(|_| key(dice)).collect()
+        };
+        let count = *dice.pick(&[1, 3, 12]);
+        let partitions = pool(&mut dice, &partition, count);
+        let count = *dice.pick(&[1, 4, 20]);
+        let rows = pool(&mut dice, &clustering, count);
+        let descending = clustering.iter().map(|_| dice.chance(0.4)).collect();
+        let compressor = *dice.pick(COMPRESSORS);
+        let options = options(&mut dice, compressor, has_counters);
+        Self {
+            keyspace: keyspace.to_owned(),
+            name: name.to_owned(),
+            udts,
+            partition,
+            clustering,
+            statics,
+            regulars,
+            has_counters,
+            has_empty,
+            compressor,
+            descending,
+            options,
+            partitions,
+            rows,
+            log: Vec::new(),
+            dice,
+        }
+    }
+
+    /// The name with its keyspace.
+    pub(crate) fn full_name(&self) -> String {
+        format!("{}.{}", self.keyspace, self.name)
+    }
+
+    /// What makes the types and the table.
+    pub(crate) fn schema(&self) -> Vec<String> {
+        let declared = |columns: &[Column], suffix: &str| -> Vec<String> {
+            columns
+                .iter()
+                .map(|(name, kind)| format!("{name} {kind}{suffix}"))
+                .collect()
+        };
+        let mut statements: Vec<String> = self
+            .udts
+            .iter()
+            .map(|udt| {
+                format!(
+                    "CREATE TYPE {}.{} ({})",
+                    udt.keyspace,
+                    udt.name,
+                    declared(&udt.fields, "").join(", ")
+                )
+            })
+            .collect();
+        let columns = [
+            declared(&self.partition, ""),
+            declared(&self.clustering, ""),
+            declared(&self.regulars, ""),
+            declared(&self.statics, " static"),
+        ]
+        .concat();
+        let partition = format!("({})", writes::names(&self.partition).join(", "));
+        let key = [vec![partition], writes::names(&self.clustering)]
+            .concat()
+            .join(", ");
+        let mut options = self.options.clone();
+        if !self.clustering.is_empty() {
+            let order = |(descending, (name, _)): (&bool, &Column)| {
+                format!("{name} {}", if *descending { "DESC" } else { "ASC" })
+            };
+            let orders: Vec<String> = self.descending.iter().zip(&self.clustering).map(order).collect();
+            options.insert(0, format!("CLUSTERING ORDER BY ({})", orders.join(", ")));
+        }
+        let (table, columns, options) = (self.full_name(), columns.join(", "), options.join(" AND "));
+        statements.push(format!(
+            "CREATE TABLE {table} ({columns}, PRIMARY KEY ({key})) WITH {options}"
+        ));
+        statements
+    }
+
+    /// Adds a column, or a field to a type, and says so in CQL. What is on disk by then has it not.
+    pub(crate) fn alter(&mut self) -> String {
+        if self.has_counters {
+            let name = format!("r{}", self.regulars.len());
+            self.regulars.push((name.clone(), CqlType::Counter));
+            return format!("ALTER TABLE {} ADD {name} counter", self.full_name());
+        }
+        if !self.udts.is_empty() && self.dice.chance(0.5) {
+            let at = self.dice.below(self.udts.len());
+            let kind = types::field(&mut self.dice, &self.udts[..at]);
+            let udt = &self.udts[at];
+            let (type_name, field) = (udt.name.clone(), (format!("f{}", udt.fields.len()), kind));
+            let statement = format!(
+                "ALTER TYPE {}.{type_name} ADD {} {}",
+                self.keyspace, field.0, field.1
+            );
+            for udt in &mut self.udts {
+                let mut whole = CqlType::Udt(udt.clone());
+                types::widen(&mut whole, &type_name, &field);
+                if let CqlType::Udt(widened) = whole {
+                    *udt = widened;
+                }
+            }
+            for (_, kind) in self.regulars.iter_mut().chain(&mut self.statics) {
+                types::widen(kind, &type_name, &field);
+            }
+            return statement;
+        }
+        let kind = types::column(&mut self.dice, &self.udts, Use::Value);
+        let is_static = !self.clustering.is_empty() && self.dice.chance(0.3);
+        let (columns, prefix, suffix) = match is_static {
+            true => (&mut self.statics, "s", " static"),
+            false => (&mut self.regulars, "r", ""),
+        };
+        let name = format!("{prefix}{}", columns.len());
+        columns.push((name.clone(), kind.clone()));
+        format!("ALTER TABLE {} ADD {name} {kind}{suffix}", self.full_name())
+    }
+}
+
+fn udts(dice: &mut Dice, keyspace: &str, table: &str) -> Vec<Udt> {
+    let mut udts: Vec<Udt> = Vec::new();
+    for number in 0..*dice.pick(&[0, 1, 2]) {
+        let fields = (0..*dice.pick(&[1, 2, 4])).map(|at| (format!("f{at}"), types::field(dice, &udts)));
+        let fields = fields.collect();
+        udts.push(Udt {
+            keyspace: keyspace.to_owned(),
+            name: format!("{table}_u{number}"),
+            fields,
+        });
+    }
+    udts
+}
+
+fn counters(prefix: &str, count: usize) -> Vec<Column> {
+    (0..count)
+        .map(|at| (format!("{prefix}{at}"), CqlType::Counter))
+        .collect()
+}
+
+fn options(dice: &mut Dice, compressor: Option<&str>, has_counters: bool) -> Vec<String> {
+    let compression = match compressor {
+        Some(class) => {
+            let kilobytes = dice.pick(&[4, 4, 16, 64]);
+            // Chunks that gain less than this are stored raw.
+            let ratio = dice.pick(&[
+                "",
+                "",
+                ", 'min_compress_ratio': '1.1'",
+                ", 'min_compress_ratio': '2.0'",
+            ]);
+            format!("compression = {{'class': '{class}', 'chunk_length_in_kb': '{kilobytes}'{ratio}}}")
+        }
+        None => "compression = {'enabled': 'false'}".to_owned(),
+    };
+    let strategy = dice.pick(&[
+        "SizeTieredCompactionStrategy",
+        "LeveledCompactionStrategy",
+        "UnifiedCompactionStrategy",
+    ]);
+    let grace = dice.pick(&[864_000, 864_000, 0, 1]);
+    let mut options = vec![
+        compression,
+        format!("compaction = {{'class': '{strategy}'}}"),
+        format!("gc_grace_seconds = {grace}"),
+    ];
+    if !has_counters && dice.chance(0.1) {
+        options.push(format!("default_time_to_live = {}", dice.pick(&[3, 100_000])));
+    }
+    options
+}
