@@ -30,7 +30,7 @@ use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use sstables::dice::Dice;
 use sstables::node::{self, Node};
-use sstables::table::RandomTable;
+use sstables::table::{RandomTable, Relation};
 use sstables::tally::Tally;
 use sstables::{dumps, seen, select};
 
@@ -125,6 +125,18 @@ impl Run {
                     .unwrap_or_else(|error| panic!("{statement}: {error}"));
             }
         }
+        let mut views = Vec::new();
+        for (at, table) in tables.iter_mut().enumerate() {
+            if self.node.has_views
+                && let Some((view, statement)) = table.view()
+            {
+                table.log.push(statement.clone());
+                self.say(&statement)
+                    .await
+                    .unwrap_or_else(|error| panic!("{statement}: {error}"));
+                views.push((at, view));
+            }
+        }
         let mut dice = Dice::new(number(count));
         for _flush in 0..*dice.pick(&[1, 2, 3, 4]) {
             self.write(&mut tables).await;
@@ -139,14 +151,18 @@ impl Run {
             }
         }
         self.node.snapshot(&keyspace);
-        for table in &tables {
-            self.tally.table(table);
-            let compared = self.compare(table).await;
-            if let Err(difference) = compared {
-                let kept = self.keep(table);
+        tables.iter().for_each(|table| self.tally.table(table));
+        self.tally.views += views.len();
+        let relations = tables
+            .iter()
+            .enumerate()
+            .map(|(at, table)| (at, table.relation()));
+        for (at, relation) in relations.chain(views) {
+            if let Err(difference) = self.compare(&relation).await {
+                let kept = self.keep(&relation, &tables[at].log);
+                let name = &relation.name;
                 self.failures.push(format!(
-                    "seed {seed}, batch {batch}, {} ({kept}): {difference}",
-                    table.name
+                    "seed {seed}, batch {batch}, {name} ({kept}): {difference}"
                 ));
             }
         }
@@ -164,7 +180,7 @@ impl Run {
         let this = &*self;
         let of_table = async |table: &mut RandomTable| {
             let (mut said, mut refused) = (0, 0);
-            for _ in 0..*table.dice.pick(&[5, 20, 60]) {
+            for _ in 0..*table.dice.pick(&[8, 30, 100]) {
                 let statement = table.write();
                 said += 1;
                 if let Err(error) = this.say(&statement).await {
@@ -205,7 +221,7 @@ impl Run {
         }
     }
 
-    async fn compare(&mut self, table: &RandomTable) -> Result<(), String> {
+    async fn compare(&mut self, table: &Relation) -> Result<(), String> {
         let folder = self.node.snapshot_of(&table.keyspace, &table.name);
         let sstables = folder.as_deref().map_or(Ok(Vec::new()), node::open)?;
         let clock = self.clock.clone();
@@ -244,7 +260,7 @@ impl Run {
     }
 
     /// Copies the SSTables of a table and what was said about it; returns where to.
-    fn keep(&self, table: &RandomTable) -> String {
+    fn keep(&self, table: &Relation, log: &[String]) -> String {
         let to = Path::new(env!("CARGO_TARGET_TMPDIR")).join(table.full_name());
         let _ = std::fs::remove_dir_all(&to);
         std::fs::create_dir_all(&to).unwrap();
@@ -254,7 +270,7 @@ impl Run {
                 std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
             }
         }
-        std::fs::write(to.join("statements.cql"), table.log.join(";\n")).unwrap();
+        std::fs::write(to.join("statements.cql"), log.join(";\n")).unwrap();
         to.display().to_string()
     }
 }

@@ -12,6 +12,8 @@ const TAG: &str = "sstables";
 /// A node on this machine.
 pub(crate) struct Node {
     pub(crate) tools: Tools,
+    /// Whether tables may have materialized views.
+    pub(crate) has_views: bool,
     data: PathBuf,
 }
 
@@ -41,6 +43,7 @@ impl Node {
         let port = setting("system_properties", "cassandra.jmx.local.port").await?;
         let config = setting("system_properties", "cassandra.config").await?;
         Ok(Self {
+            has_views: setting("settings", "materialized_views_enabled").await? == "true",
             tools: Tools::start(&port, &config),
             data,
         })

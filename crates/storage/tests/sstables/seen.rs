@@ -7,8 +7,7 @@ use scylla::deserialize::row::ColumnIterator;
 
 use super::json::Json;
 use super::select::{Difference, Selected, each_row};
-use super::table::RandomTable;
-use super::writes::names;
+use super::table::Relation;
 
 /// A row as it travels to a client.
 pub(crate) type SeenRow = Vec<(String, Option<Bytes>)>;
@@ -24,11 +23,7 @@ pub(crate) struct Seen {
 }
 
 /// Asks for all of a table, within one second by the clock, so that it is known what had expired.
-pub(crate) async fn all(
-    session: &Session,
-    table: &RandomTable,
-    now: impl Fn() -> i64,
-) -> Result<Seen, String> {
+pub(crate) async fn all(session: &Session, table: &Relation, now: impl Fn() -> i64) -> Result<Seen, String> {
     loop {
         let before = now();
         let rows = rows(session, &format!("SELECT * FROM {}", table.full_name())).await?;
@@ -39,8 +34,8 @@ pub(crate) async fn all(
                 Err(error) => (Vec::new(), Some(error)),
             };
             let json = Selected {
-                partition: names(&table.partition),
-                clustering: names(&table.clustering),
+                partition: table.partition.clone(),
+                clustering: table.clustering.clone(),
                 now: before,
                 rows: json,
             };

@@ -10,6 +10,22 @@ use super::{literals, writes};
 /// A name and a type.
 pub(crate) type Column = (String, CqlType);
 
+/// A table or view, with the names of its key columns, which its files do not hold.
+#[derive(Clone, Debug)]
+pub(crate) struct Relation {
+    pub(crate) keyspace: String,
+    pub(crate) name: String,
+    pub(crate) partition: Vec<String>,
+    pub(crate) clustering: Vec<String>,
+}
+
+impl Relation {
+    /// The name with its keyspace.
+    pub(crate) fn full_name(&self) -> String {
+        format!("{}.{}", self.keyspace, self.name)
+    }
+}
+
 /// Every compressor that Cassandra 5 ships, and none.
 pub(crate) const COMPRESSORS: &[Option<&str>] = &[
     Some("LZ4Compressor"),
@@ -34,6 +50,7 @@ pub(crate) struct RandomTable {
     /// Whether there are values of no bytes: Cassandra takes them, and cannot write all of them as JSON.
     pub(crate) has_empty: bool,
     pub(crate) compressor: Option<&'static str>,
+    has_view: bool,
     descending: Vec<bool>,
     options: Vec<String>,
     /// Literals of the keys that are written: few, so that writes meet.
@@ -102,6 +119,7 @@ impl RandomTable {
             has_counters,
             has_empty,
             compressor,
+            has_view: false,
             descending,
             options,
             partitions,
@@ -109,6 +127,58 @@ impl RandomTable {
             log: Vec::new(),
             dice,
         }
+    }
+
+    /// The table as a client asks for it.
+    pub(crate) fn relation(&self) -> Relation {
+        Relation {
+            keyspace: self.keyspace.clone(),
+            name: self.name.clone(),
+            partition: writes::names(&self.partition),
+            clustering: writes::names(&self.clustering),
+        }
+    }
+
+    /// A materialized view, whose rows get deletions of a kind of their own, and what makes it; of some tables only.
+    pub(crate) fn view(&mut self) -> Option<(Relation, String)> {
+        // Cassandra wants time to deliver what it owes a view.
+        let has_no_grace = self.options.iter().any(|option| option == "gc_grace_seconds = 0");
+        if self.has_counters || has_no_grace || self.dice.chance(0.5) {
+            return None;
+        }
+        let is_key = |kind: &CqlType| types::SCALARS.contains(kind) && *kind != CqlType::Duration;
+        let candidates: Vec<&Column> = self.regulars.iter().filter(|(_, kind)| is_key(kind)).collect();
+        let moved = match candidates.is_empty() || self.dice.chance(0.2) {
+            true => None,
+            false => Some(self.dice.pick(&candidates).0.clone()),
+        };
+        let keys = [writes::names(&self.clustering), writes::names(&self.partition)].concat();
+        let mut order: Vec<String> = moved.into_iter().chain(keys).collect();
+        let turned = self.dice.below(order.len());
+        order.rotate_left(turned);
+        let clustering = order.split_off(1);
+        let relation = Relation {
+            keyspace: self.keyspace.clone(),
+            name: format!("{}_view", self.name),
+            partition: order,
+            clustering,
+        };
+        let all = [relation.partition.clone(), relation.clustering.clone()].concat();
+        let not_null: Vec<String> = all.iter().map(|name| format!("{name} IS NOT NULL")).collect();
+        self.has_view = true;
+        // A view has no static columns.
+        let columns = match self.statics.is_empty() {
+            true => "*".to_owned(),
+            false => [all.clone(), writes::names(&self.regulars)].concat().join(", "),
+        };
+        let statement = format!(
+            "CREATE MATERIALIZED VIEW {} AS SELECT {columns} FROM {} WHERE {} PRIMARY KEY ({})",
+            relation.full_name(),
+            self.full_name(),
+            not_null.join(" AND "),
+            all.join(", ")
+        );
+        Some((relation, statement))
     }
 
     /// The name with its keyspace.
@@ -191,7 +261,7 @@ impl RandomTable {
             return statement;
         }
         let kind = types::column(&mut self.dice, &self.udts, Use::Value);
-        let is_static = !self.clustering.is_empty() && self.dice.chance(0.3);
+        let is_static = !self.clustering.is_empty() && !self.has_view && self.dice.chance(0.3);
         let (columns, prefix, suffix) = match is_static {
             true => (&mut self.statics, "s", " static"),
             false => (&mut self.regulars, "r", ""),

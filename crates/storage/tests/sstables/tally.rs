@@ -30,6 +30,7 @@ const COMPOUND: &[&str] = &[
 #[derive(Default)]
 pub(crate) struct Tally {
     pub(crate) tables: usize,
+    pub(crate) views: usize,
     pub(crate) statements: usize,
     pub(crate) refused: usize,
     /// SSTables of each format, and what reading them was compared with.
@@ -86,6 +87,7 @@ impl Tally {
     fn row(&mut self, row: &Row, now: i64) {
         self.add("row", 1);
         self.add("row deletion", usize::from(row.deletion.is_some()));
+        self.add("row deletion of a view", usize::from(row.shadowable));
         if let Some(expiry) = row.liveness.and_then(|liveness| liveness.expiry) {
             self.add("row marker with TTL", 1);
             self.expiry(expiry, now);
@@ -120,8 +122,8 @@ impl Tally {
 
     pub(crate) fn report(&self) {
         println!(
-            "{} tables, {} statements, {} refused",
-            self.tables, self.statements, self.refused
+            "{} tables, {} views, {} statements, {} refused",
+            self.tables, self.views, self.statements, self.refused
         );
         println!("SSTables by format: {:?}", self.sstables);
         println!("tables by number of SSTables merged: {:?}", self.merged);

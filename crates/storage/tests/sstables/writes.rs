@@ -20,7 +20,7 @@ impl RandomTable {
             (true, 0..85) => self.count(),
             (true, _) => self.delete(),
             (false, 0..40) => self.insert(),
-            (false, 40..70) => self.update(),
+            (false, 40..75) => self.update(),
             (false, _) => self.delete(),
         };
         self.log.push(statement.clone());
@@ -187,10 +187,10 @@ impl RandomTable {
     fn delete(&mut self) -> String {
         let (table, using) = (self.full_name(), self.using(false));
         let kind = self.dice.below(100);
-        if kind < 12 {
+        if kind < 8 {
             return format!("DELETE FROM {table}{using} WHERE {}", self.partition_where());
         }
-        if kind < 55 && !self.clustering.is_empty() {
+        if kind < 50 && !self.clustering.is_empty() {
             let partition = self.partition_where();
             return format!(
                 "DELETE FROM {table}{using} WHERE {partition} AND {}",
