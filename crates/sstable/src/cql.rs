@@ -94,6 +94,22 @@ impl CqlType {
         matches!(self, Self::List(_) | Self::Set(_) | Self::Map(..) | Self::Udt(_))
     }
 
+    /// How many fields the user-defined types in it have together. It grows whenever one of them is altered.
+    pub(crate) fn fields(&self) -> usize {
+        let all = |parts: &[Self]| parts.iter().map(Self::fields).sum();
+        match self {
+            Self::Udt(udt) => udt.fields.iter().map(|(_, part)| 1 + part.fields()).sum(),
+            Self::List(inner)
+            | Self::Set(inner)
+            | Self::Vector(inner, _)
+            | Self::Frozen(inner)
+            | Self::Reversed(inner) => inner.fields(),
+            Self::Map(key, value) => key.fields() + value.fields(),
+            Self::Tuple(parts) | Self::Composite(parts) => all(parts),
+            _ => 0,
+        }
+    }
+
     /// How many bytes a value takes, for the types whose values are stored without their length.
     pub(crate) fn fixed_length(&self) -> Option<usize> {
         match self {

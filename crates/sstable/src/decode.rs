@@ -232,13 +232,12 @@ impl Decoder {
 
     /// The time as it was before it was stored in 32 bits.
     fn expires_at(&self, body: &Cursor, stored: i64, ttl: i32) -> Result<i64> {
-        const TTL_OF_AN_EXPIRED_VIEW_ROW: i32 = i32::MAX;
         match stored {
             // Beyond 2038: the 32 bits are unsigned from `oa` on, and were never used before.
             ..0 if self.version.has_unsigned_deletion_times() && stored >= i64::from(i32::MIN) => {
                 Ok(stored + (1 << 32))
             }
-            0.. if stored >= i64::from(ttl) || ttl == TTL_OF_AN_EXPIRED_VIEW_ROW => Ok(stored),
+            0.. if stored >= i64::from(ttl) || ttl == Expiry::TTL_OF_A_GONE_VIEW_ROW => Ok(stored),
             _ => Err(body.wrong(format!("{stored} is no time of deletion or expiry"))),
         }
     }

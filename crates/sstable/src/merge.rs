@@ -40,6 +40,7 @@ pub struct MergedPartition {
 pub struct Merge {
     schema: Schema,
     now: i64,
+    needs_marker: bool,
     sources: Vec<Source>,
     /// The deletion of the current partition.
     deletion: Option<DeletionTime>,
@@ -71,9 +72,18 @@ impl Merge {
         Ok(Self {
             schema,
             now,
+            needs_marker: false,
             sources,
             deletion: None,
         })
+    }
+
+    /// Takes a row to live by its marker alone, whatever cells it has: so Cassandra reads a materialized view that has a
+    /// column in its key which is not in its table's. The files do not say that they are of such a view.
+    #[must_use]
+    pub fn of_view(mut self) -> Self {
+        self.needs_marker = true;
+        self
     }
 
     /// The columns of all SSTables together.
@@ -144,7 +154,8 @@ impl Merge {
             let opens = self.sources.iter().map(|source| source.open);
             let around = opens.fold(self.deletion, reconcile::later);
             let row = reconcile::rows(versions, around, &self.schema.regulars, self.now);
-            if row.is_some() {
+            let lives = |row: &Row| row.liveness.is_some() || !self.needs_marker;
+            if row.as_ref().is_some_and(lives) {
                 return Ok(row);
             }
         }
@@ -251,7 +262,8 @@ fn in_order(types: &[CqlType], one: &Unfiltered, other: &Unfiltered) -> Ordering
     }
 }
 
-/// The columns of all tables; the type of one that was altered is that of the table with the latest write.
+/// The columns of all tables. Of a type that was altered, the one with the most fields counts: they are only ever added,
+/// and timestamps, which clients choose, do not say which table was written last.
 fn merged_schema(tables: &[Table]) -> Result<Schema> {
     let mut newest_first: Vec<&Table> = tables.iter().collect();
     newest_first.sort_by_key(|table| std::cmp::Reverse(table.statistics().timestamps.1));
@@ -285,12 +297,15 @@ fn merged_schema(tables: &[Table]) -> Result<Schema> {
             (&own.regulars, &mut merged.regulars),
         ] {
             for column in columns {
-                match all.iter().find(|other| other.name == column.name) {
+                match all.iter_mut().find(|other| other.name == column.name) {
                     Some(other) if other.cql_type.is_multi_cell() != column.cql_type.is_multi_cell() => {
                         return Err(unsupported(format!(
                             "merging {} as {}",
                             column.cql_type, other.cql_type
                         )));
+                    }
+                    Some(other) if other.cql_type.fields() < column.cql_type.fields() => {
+                        other.cql_type = column.cql_type.clone();
                     }
                     Some(_) => {}
                     None => all.push(column.clone()),

@@ -127,6 +127,9 @@ fn later_liveness(one: Liveness, other: Liveness) -> Liveness {
     let key = |live: Liveness| {
         (
             live.timestamp,
+            // A view's row that has gone, whenever another marker of that time expires.
+            live.expiry
+                .is_some_and(|expiry| expiry.ttl == Expiry::TTL_OF_A_GONE_VIEW_ROW),
             live.expiry.is_some(),
             live.expiry.map(|expiry| expiry.at),
         )
@@ -210,4 +213,22 @@ fn shards_of(context: &[u8]) -> Vec<([u8; 16], i64, i64)> {
         Some((*id, i64::from_be_bytes(*clock), i64::from_be_bytes(*count)))
     };
     shards.as_chunks::<32>().0.iter().filter_map(shard).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_markers_at_the_same_time_that_of_a_gone_view_row_wins() {
+        let marker = |timestamp, ttl, at| Liveness {
+            timestamp,
+            expiry: Some(Expiry { ttl, at }),
+        };
+        let (gone, expires_later) = (marker(1, i32::MAX, 5), marker(1, 1_000, 1_000));
+        assert_eq!(later_liveness(gone, expires_later), gone);
+        assert_eq!(later_liveness(expires_later, gone), gone);
+        let written_later = marker(2, 1, 3);
+        assert_eq!(later_liveness(gone, written_later), written_later);
+    }
 }

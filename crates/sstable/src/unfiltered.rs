@@ -23,6 +23,11 @@ pub struct Expiry {
     pub at: i64,
 }
 
+impl Expiry {
+    /// The TTL of a marker that says a view's row has gone: nothing else has it.
+    pub(crate) const TTL_OF_A_GONE_VIEW_ROW: i32 = i32::MAX;
+}
+
 /// The marker that makes a row exist without any cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Liveness {

@@ -1,6 +1,6 @@
 //! `SELECT *` through the driver, byte by byte against the merge of a table's files.
 
-use anabranch_sstable::{Cell, CellState, Column, CqlType, Merge, Row, Schema, Table, Value};
+use anabranch_sstable::{Cell, CellState, Column, CqlType, Merge, Row, Schema, Value};
 use bytes::{BufMut, Bytes, BytesMut};
 use scylla::client::session::Session;
 use scylla::deserialize::row::ColumnIterator;
@@ -78,15 +78,14 @@ async fn rows_json(session: &Session, query: &str) -> Result<Vec<Json>, String> 
     Ok(rows.iter().map(text).collect())
 }
 
-/// How many rows are the same; the first that differs, otherwise.
-pub(crate) fn compare(tables: &[Table], seen: &Seen) -> Result<usize, Difference> {
-    if tables.is_empty() {
+/// How many rows are the same; the first that differs, otherwise. Without SSTables there is no merge.
+pub(crate) fn compare(merge: Option<Merge>, seen: &Seen) -> Result<usize, Difference> {
+    let Some(mut merge) = merge else {
         return match seen.rows.len() {
             0 => Ok(0),
             rows => Err(Difference(format!("no SSTables, and there are {rows} rows"))),
         };
-    }
-    let mut merge = Merge::open(tables, seen.json.now)?;
+    };
     let schema = merge.schema().clone();
     let mut theirs = seen.rows.iter();
     each_row(&mut merge, |key, statics, row| {

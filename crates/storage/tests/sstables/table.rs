@@ -17,6 +17,8 @@ pub(crate) struct Relation {
     pub(crate) name: String,
     pub(crate) partition: Vec<String>,
     pub(crate) clustering: Vec<String>,
+    /// Rows live by their marker alone: a view with a column in its key that is not in its table's.
+    pub(crate) needs_marker: bool,
 }
 
 impl Relation {
@@ -136,6 +138,7 @@ impl RandomTable {
             name: self.name.clone(),
             partition: writes::names(&self.partition),
             clustering: writes::names(&self.clustering),
+            needs_marker: false,
         }
     }
 
@@ -152,6 +155,7 @@ impl RandomTable {
             true => None,
             false => Some(self.dice.pick(&candidates).0.clone()),
         };
+        let needs_marker = moved.is_some();
         let keys = [writes::names(&self.clustering), writes::names(&self.partition)].concat();
         let mut order: Vec<String> = moved.into_iter().chain(keys).collect();
         let turned = self.dice.below(order.len());
@@ -162,6 +166,7 @@ impl RandomTable {
             name: format!("{}_view", self.name),
             partition: order,
             clustering,
+            needs_marker,
         };
         let all = [relation.partition.clone(), relation.clustering.clone()].concat();
         let not_null: Vec<String> = all.iter().map(|name| format!("{name} IS NOT NULL")).collect();

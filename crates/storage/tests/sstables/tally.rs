@@ -87,7 +87,6 @@ impl Tally {
     fn row(&mut self, row: &Row, now: i64) {
         self.add("row", 1);
         self.add("row deletion", usize::from(row.deletion.is_some()));
-        self.add("row deletion of a view", usize::from(row.shadowable));
         if let Some(expiry) = row.liveness.and_then(|liveness| liveness.expiry) {
             self.add("row marker with TTL", 1);
             self.expiry(expiry, now);
