@@ -38,6 +38,59 @@ fn a_dump_is_json_line_by_line() {
     }
 }
 
+/// A table's SSTables in one folder, as in a snapshot.
+fn snapshot(table: &str, sstables: [&str; 2]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for sstable in sstables {
+        for entry in std::fs::read_dir(fixture(&format!("{table}-{sstable}"))).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    folder
+}
+
+#[test]
+fn a_snapshot_is_selected_row_by_row() {
+    for (format, index) in [("nb", "big"), ("oa", "big"), ("da", "bti")] {
+        let names = [1, 2].map(|generation| format!("{format}-{generation}-{index}"));
+        let folder = snapshot("counters", [&names[0], &names[1]]);
+        let without_schema = sstable(&["select"], folder.path());
+        assert_eq!(without_schema.status.code(), Some(1));
+        let said = String::from_utf8(without_schema.stderr).unwrap();
+        assert!(said.contains("schema.cql is missing"), "{said}");
+
+        let schema = fixture(&format!("counters-{format}.cql"));
+        std::fs::copy(schema, folder.path().join("schema.cql")).unwrap();
+        let selected = sstable(&["select"], folder.path());
+        assert!(
+            selected.status.success(),
+            "{}",
+            String::from_utf8_lossy(&selected.stderr)
+        );
+        let seen = std::fs::read_to_string(fixture(&format!("counters-{format}.select"))).unwrap();
+        let values = |lines: &str| -> Vec<serde_json::Value> {
+            lines
+                .lines()
+                .map(|line| serde_json::from_str(line).unwrap())
+                .collect()
+        };
+        let ours = values(std::str::from_utf8(&selected.stdout).unwrap());
+        assert!(ours.len() > 2);
+        assert_eq!(ours, values(seen.split_once('\n').unwrap().1));
+
+        // The schema of another table.
+        std::fs::copy(
+            fixture(&format!("keys-{format}.cql")),
+            folder.path().join("schema.cql"),
+        )
+        .unwrap();
+        let of_another = sstable(&["select"], folder.path());
+        assert_eq!(of_another.status.code(), Some(2));
+        assert!(of_another.stdout.is_empty());
+    }
+}
+
 #[test]
 fn damage_ends_with_exit_code_1_and_the_name_of_the_file() {
     let folder = tempfile::tempdir().unwrap();

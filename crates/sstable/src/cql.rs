@@ -94,19 +94,49 @@ impl CqlType {
         matches!(self, Self::List(_) | Self::Set(_) | Self::Map(..) | Self::Udt(_))
     }
 
-    /// How many fields the user-defined types in it have together. It grows whenever one of them is altered.
-    pub(crate) fn fields(&self) -> usize {
-        let all = |parts: &[Self]| parts.iter().map(Self::fields).sum();
-        match self {
-            Self::Udt(udt) => udt.fields.iter().map(|(_, part)| 1 + part.fields()).sum(),
-            Self::List(inner)
-            | Self::Set(inner)
-            | Self::Vector(inner, _)
-            | Self::Frozen(inner)
-            | Self::Reversed(inner) => inner.fields(),
-            Self::Map(key, value) => key.fields() + value.fields(),
-            Self::Tuple(parts) | Self::Composite(parts) => all(parts),
-            _ => 0,
+    /// Takes over the fields of user-defined types that `other`, the same type, has and this one has not: they are only ever
+    /// added, at the end.
+    pub(crate) fn widen(&mut self, other: &Self) {
+        match (self, other.bare()) {
+            (Self::Frozen(inner) | Self::Reversed(inner), other) => inner.widen(other),
+            (Self::List(one), Self::List(other)) | (Self::Set(one), Self::Set(other)) => one.widen(other),
+            (Self::Vector(one, _), Self::Vector(other, _)) => one.widen(other),
+            (Self::Map(key, value), Self::Map(other_key, other_value)) => {
+                key.widen(other_key);
+                value.widen(other_value);
+            }
+            (Self::Tuple(parts), Self::Tuple(others)) | (Self::Composite(parts), Self::Composite(others)) => {
+                parts
+                    .iter_mut()
+                    .zip(others)
+                    .for_each(|(one, other)| one.widen(other));
+            }
+            (Self::Udt(one), Self::Udt(other)) => {
+                let known = one.fields.len();
+                let both = one.fields.iter_mut().zip(&other.fields);
+                both.for_each(|((_, one), (_, other))| one.widen(other));
+                one.fields.extend(other.fields.iter().skip(known).cloned());
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether both are one type, but for what does not change a value's bytes: `frozen`, a descending order, the fields that
+    /// a user-defined type was given later, and the keyspace that it was restored from.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        match (self.bare(), other.bare()) {
+            (Self::List(one), Self::List(other)) | (Self::Set(one), Self::Set(other)) => one.is_like(other),
+            (Self::Map(key, value), Self::Map(other_key, other_value)) => {
+                key.is_like(other_key) && value.is_like(other_value)
+            }
+            (Self::Vector(one, dimension), Self::Vector(other, other_dimension)) => {
+                dimension == other_dimension && one.is_like(other)
+            }
+            (Self::Tuple(parts), Self::Tuple(others)) | (Self::Composite(parts), Self::Composite(others)) => {
+                parts.len() == others.len() && parts.iter().zip(others).all(|(one, other)| one.is_like(other))
+            }
+            (Self::Udt(one), Self::Udt(other)) => one.name == other.name,
+            (one, other) => one == other,
         }
     }
 

@@ -15,7 +15,8 @@
 //!
 //! What differs from `sstabledump`: `position` is where the thing itself starts in the uncompressed data;
 //! column names are not quoted; a cell that expires at another time than its row says so even when its TTL is
-//! the row's; `expired` appears only when a time to compare with is given; `NaN` and infinities are text.
+//! the row's; `expired` appears only when a time to compare with is given; `NaN` and infinities are text; a value that
+//! its type does not fit is an object that says so, with its bytes.
 //!
 //! A dump that fails has written whole lines up to the damage, or, with a line for each partition, part of a
 //! line without its end.
@@ -246,7 +247,7 @@ impl Dump<'_> {
 
     fn value(&mut self, cql_type: &CqlType, bytes: &Bytes) {
         self.raw(",\"value\":");
-        decoded(&mut self.line, cql_type, bytes);
+        json::stored(&mut self.line, cql_type, bytes);
     }
 
     fn marker(&mut self, key: &[u8], rows: &mut u64, marker: &RangeTombstoneMarker) -> Result<()> {
@@ -288,7 +289,7 @@ impl Dump<'_> {
         let columns = self.schema.clustering.iter().enumerate();
         json::list(&mut self.line, columns, |line, (at, cql_type)| {
             match values.get(at) {
-                Some(Some(bytes)) => decoded(line, cql_type, bytes),
+                Some(Some(bytes)) => json::stored(line, cql_type, bytes),
                 Some(None) => line.extend_from_slice(b"null"),
                 None => json::string(line, "*"),
             }
@@ -379,19 +380,5 @@ fn key_text(cql_type: &CqlType, bytes: &Bytes) -> String {
     match Value::decode(cql_type, bytes) {
         Ok(value) => json::key_text(Some(&value)),
         Err(_) => format!("0x{}", json::hex(bytes)),
-    }
-}
-
-/// A value that its type does not fit is written as an object that says so: its bytes are what was stored.
-fn decoded(out: &mut Vec<u8>, cql_type: &CqlType, bytes: &Bytes) {
-    match Value::decode(cql_type, bytes) {
-        Ok(value) => json::value(out, &value),
-        Err(error) => {
-            out.extend_from_slice(b"{\"invalid\":");
-            json::string(out, &error.to_string());
-            out.extend_from_slice(b",\"bytes\":");
-            json::string(out, &format!("0x{}", json::hex(bytes)));
-            out.push(b'}');
-        }
     }
 }

@@ -43,6 +43,14 @@ pub enum SstableError {
         /// What is not supported.
         what: String,
     },
+    /// What describes the table does not describe it, or describes another.
+    #[error("{file} is not the schema of these SSTables: {what}")]
+    Schema {
+        /// The file with the schema.
+        file: Arc<str>,
+        /// What is wrong with it.
+        what: String,
+    },
     /// The folder does not hold one SSTable, or the path does not name one.
     #[error("{path}: {what}")]
     NotATable {
@@ -78,4 +86,4 @@ pub enum SstableError {
 }
 
 /// What every fallible function here returns.
-pub type Result<T> = std::result::Result<T, SstableError>;
+pub type Result<T, E = SstableError> = std::result::Result<T, E>;

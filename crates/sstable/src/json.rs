@@ -6,6 +6,9 @@ use std::fmt::Display;
 use std::io::Write;
 use std::net::IpAddr;
 
+use bytes::Bytes;
+
+use crate::cql::CqlType;
 use crate::text;
 use crate::value::Value;
 
@@ -64,6 +67,25 @@ pub(crate) fn nullable(out: &mut Vec<u8>, nullable: Option<&Value>) {
         Some(present) => value(out, present),
         None => out.extend_from_slice(b"null"),
     }
+}
+
+/// Appends a stored value.
+pub(crate) fn stored(out: &mut Vec<u8>, cql_type: &CqlType, bytes: &Bytes) {
+    match Value::decode(cql_type, bytes) {
+        Ok(decoded) => value(out, &decoded),
+        Err(error) => invalid(out, &error.to_string(), Some(bytes)),
+    }
+}
+
+/// Appends an object in place of a value that its type does not fit: why, and the bytes that were stored.
+pub(crate) fn invalid(out: &mut Vec<u8>, why: &str, bytes: Option<&Bytes>) {
+    out.extend_from_slice(b"{\"invalid\":");
+    string(out, why);
+    if let Some(bytes) = bytes {
+        out.extend_from_slice(b",\"bytes\":");
+        string(out, &format!("0x{}", hex(bytes)));
+    }
+    out.push(b'}');
 }
 
 /// Appends text in quotes, escaped.

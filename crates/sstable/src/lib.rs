@@ -16,13 +16,15 @@
 //! - Memory is one chunk and one row, however wide the partition and however large the file.
 //!
 //! A file is read as it is: tombstones of every level and what has expired come out as they stand. What a
-//! client sees of several files is [`merge`]'s job.
+//! client sees of several files is [`merge`]'s job, with what [`schema_cql`] says of their table.
 
 pub mod components;
 pub mod cql;
 pub mod dump;
 pub mod error;
 pub mod merge;
+pub mod schema_cql;
+pub mod select;
 pub mod stat;
 pub mod statistics;
 pub mod unfiltered;
@@ -46,8 +48,9 @@ mod token;
 pub use components::{Component, Components, Descriptor, Folder, InMemory};
 pub use cql::{Column, CqlType, Schema};
 pub use error::SstableError;
-pub use merge::{Merge, MergedPartition};
+pub use merge::{Merge, MergedPartition, Rules};
 pub use reader::Reader;
+pub use schema_cql::{SchemaCql, TableSchema};
 pub use statistics::Statistics;
 pub use table::Table;
 pub use token::token;

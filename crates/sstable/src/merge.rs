@@ -10,9 +10,13 @@
 //! each: a tombstone over a whole partition costs what one over a row does. Nothing is purged by age, since
 //! the SSTable that a tombstone covers may be any of these.
 //!
+//! What the rows live by the files do not say alone: [`Rules`] are the rest, from the table's schema
+//! ([`crate::schema_cql`]).
+//!
 //! - E2: each SSTable must be in order, by token and then by clustering: what is not is damage.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
@@ -25,6 +29,18 @@ use crate::reconcile;
 use crate::table::Table;
 use crate::token::token;
 use crate::unfiltered::{DeletionTime, MarkerKind, PartitionHeader, RangeTombstoneMarker, Row, Unfiltered};
+
+/// What the rows of a table live by, and its files do not say. By default those of a table, and not of a view, that never
+/// lost a column.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// A row lives by its marker alone, whatever cells it has: so Cassandra reads a materialized view that has a column in its
+    /// key which is not in its table's.
+    pub needs_marker: bool,
+    /// The columns that were dropped, whether or not they were added again, and the time, in microseconds since 1970, up to
+    /// which what was written to them is void.
+    pub dropped: BTreeMap<Bytes, i64>,
+}
 
 /// A partition of the merged table. It may have neither a static row nor rows: then a client does not see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,9 +67,9 @@ pub struct Merge {
 struct Source {
     file: String,
     reader: Reader,
-    /// Where its static and its regular columns are among the merged ones.
-    statics: Vec<usize>,
-    regulars: Vec<usize>,
+    /// What becomes of its static and its regular columns.
+    statics: Vec<Place>,
+    regulars: Vec<Place>,
     /// The partition it has read last, until that is done with.
     partition: Option<(i64, PartitionHeader)>,
     /// Whether that is the current one of the merge.
@@ -62,28 +78,29 @@ struct Source {
     open: Option<DeletionTime>,
 }
 
+/// A column of one SSTable.
+#[derive(Debug)]
+struct Place {
+    /// Its index among the merged columns.
+    merged: usize,
+    /// What was written up to here is void.
+    dropped_at: Option<i64>,
+}
+
 impl Merge {
     /// Starts to merge. `now`, in seconds since 1970, is the time by which everything expires.
-    pub fn open(tables: &[Table], now: i64) -> Result<Self> {
+    pub fn open(tables: &[Table], rules: &Rules, now: i64) -> Result<Self> {
         let schema = merged_schema(tables)?;
-        let sources = tables.iter().map(|table| Source::open(table, &schema));
+        let sources = tables.iter().map(|table| Source::open(table, &schema, rules));
         let mut sources: Vec<Source> = sources.collect::<Result<_>>()?;
         sources.iter_mut().try_for_each(Source::next_partition)?;
         Ok(Self {
             schema,
             now,
-            needs_marker: false,
+            needs_marker: rules.needs_marker,
             sources,
             deletion: None,
         })
-    }
-
-    /// Takes a row to live by its marker alone, whatever cells it has: so Cassandra reads a materialized view that has a
-    /// column in its key which is not in its table's. The files do not say that they are of such a view.
-    #[must_use]
-    pub fn of_view(mut self) -> Self {
-        self.needs_marker = true;
-        self
     }
 
     /// The columns of all SSTables together.
@@ -163,9 +180,14 @@ impl Merge {
 }
 
 impl Source {
-    fn open(table: &Table, schema: &Schema) -> Result<Self> {
+    fn open(table: &Table, schema: &Schema, rules: &Rules) -> Result<Self> {
         let places = |columns: &[Column], merged: &[Column]| {
-            let place = |column: &Column| merged.iter().position(|other| other.name == column.name);
+            let place = |column: &Column| {
+                Some(Place {
+                    merged: merged.iter().position(|other| other.name == column.name)?,
+                    dropped_at: rules.dropped.get(&column.name).copied(),
+                })
+            };
             columns.iter().filter_map(place).collect()
         };
         let own = table.schema();
@@ -206,13 +228,20 @@ impl Source {
     }
 }
 
-fn renumber(mut row: Row, places: &[usize]) -> Row {
-    row.columns.retain_mut(|data| match places.get(data.column) {
-        Some(place) => {
-            data.column = *place;
-            true
+/// The row with the merged columns, without what was written to a column before it was dropped.
+fn renumber(mut row: Row, places: &[Place]) -> Row {
+    row.columns.retain_mut(|data| {
+        let Some(place) = places.get(data.column) else {
+            return false;
+        };
+        data.column = place.merged;
+        if let Some(dropped_at) = place.dropped_at {
+            data.deletion = data
+                .deletion
+                .filter(|deletion| deletion.marked_for_delete_at > dropped_at);
+            data.cells.retain(|cell| cell.timestamp > dropped_at);
         }
-        None => false,
+        true
     });
     row
 }
@@ -262,8 +291,8 @@ fn in_order(types: &[CqlType], one: &Unfiltered, other: &Unfiltered) -> Ordering
     }
 }
 
-/// The columns of all tables. Of a type that was altered, the one with the most fields counts: they are only ever added,
-/// and timestamps, which clients choose, do not say which table was written last.
+/// The columns of all tables. A type that was altered has the fields of all: timestamps, which clients choose, do not say which
+/// table was written last.
 fn merged_schema(tables: &[Table]) -> Result<Schema> {
     let mut newest_first: Vec<&Table> = tables.iter().collect();
     newest_first.sort_by_key(|table| std::cmp::Reverse(table.statistics().timestamps.1));
@@ -304,10 +333,7 @@ fn merged_schema(tables: &[Table]) -> Result<Schema> {
                             column.cql_type, other.cql_type
                         )));
                     }
-                    Some(other) if other.cql_type.fields() < column.cql_type.fields() => {
-                        other.cql_type = column.cql_type.clone();
-                    }
-                    Some(_) => {}
+                    Some(other) => other.cql_type.widen(&column.cql_type),
                     None => all.push(column.clone()),
                 }
             }

@@ -21,7 +21,7 @@ use std::io::{self, Write};
 use std::str::FromStr;
 
 use anabranch_sstable::dump::{self, Lines, Options};
-use anabranch_sstable::{Merge, Table};
+use anabranch_sstable::{Merge, Rules, Table};
 use cluster::{Keyspace, contact_points};
 use futures::StreamExt;
 use scylla::client::session::Session;
@@ -53,7 +53,7 @@ async fn a_wide_partition_is_read_in_constant_memory() {
     let name = keyspace.name.to_string();
     write(&session, &mut node, &name, rows).await;
 
-    let folder = node.snapshot_of(&name, "wide").unwrap();
+    let folder = node.snapshot_of(&name, "wide");
     let tables: Vec<Table> = node::open(&folder)
         .unwrap()
         .into_iter()
@@ -132,7 +132,7 @@ async fn insert_row(session: &Session, insert: &PreparedStatement, values: (i32,
 }
 
 fn count(tables: &[Table]) -> usize {
-    let mut merge = Merge::open(tables, 0).unwrap();
+    let mut merge = Merge::open(tables, &Rules::default(), 0).unwrap();
     let mut rows = 0;
     while merge.next_partition().unwrap().is_some() {
         while merge.next_row().unwrap().is_some() {

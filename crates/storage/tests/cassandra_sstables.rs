@@ -24,15 +24,18 @@ mod sstables;
 
 use std::path::Path;
 use std::str::FromStr;
+use std::time::Duration;
 
 use anabranch_runtime::{Clock, SystemClock};
-use anabranch_sstable::Merge;
+use anabranch_sstable::{Merge, Table, schema_cql};
 use cluster::{Keyspace, contact_points};
 use futures::StreamExt;
+use scylla::client::execution_profile::ExecutionProfile;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use sstables::dice::Dice;
 use sstables::node::{self, Node};
+use sstables::seen::{Difference, Seen};
 use sstables::table::{RandomTable, Relation};
 use sstables::tally::Tally;
 use sstables::{dumps, seen, select};
@@ -41,6 +44,8 @@ use sstables::{dumps, seen, select};
 const BATCH: u64 = 12;
 /// Tables that are written at the same time.
 const AT_ONCE: usize = 6;
+/// A change of the schema takes its time on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(300);
 /// From so many tables on, a run must have met everything.
 const COMPLETE: u64 = 200;
 
@@ -54,7 +59,15 @@ async fn random_tables_read_as_cassandra_reads_them() {
     let Some(points) = contact_points(test) else {
         return;
     };
-    let session = SessionBuilder::new().known_nodes(&points).build().await.unwrap();
+    let patient = ExecutionProfile::builder()
+        .request_timeout(Some(PATIENCE))
+        .build();
+    let session = SessionBuilder::new()
+        .known_nodes(&points)
+        .default_execution_profile_handle(patient.into_handle())
+        .build()
+        .await
+        .unwrap();
     let node = match Node::find(&session).await {
         Ok(node) if points.len() == 1 => node,
         Ok(_) => return eprintln!("!!! NOT RUN: {test}: it wants a cluster of one node"),
@@ -122,10 +135,7 @@ impl Run {
             .collect();
         for table in &mut tables {
             for statement in table.schema() {
-                table.log.push(statement.clone());
-                self.say(&statement)
-                    .await
-                    .unwrap_or_else(|error| panic!("{statement}: {error}"));
+                self.make(table, statement).await;
             }
         }
         let mut views = Vec::new();
@@ -133,10 +143,7 @@ impl Run {
             if self.node.has_views
                 && let Some((view, statement)) = table.view()
             {
-                table.log.push(statement.clone());
-                self.say(&statement)
-                    .await
-                    .unwrap_or_else(|error| panic!("{statement}: {error}"));
+                self.make(table, statement).await;
                 views.push((at, view));
             }
         }
@@ -146,11 +153,9 @@ impl Run {
             self.node.tools.run(&["flush", &keyspace]).unwrap();
             self.compact(&mut dice, &tables);
             for table in tables.iter_mut().filter(|_| dice.chance(0.15)) {
-                let statement = table.alter();
-                table.log.push(statement.clone());
-                self.say(&statement)
-                    .await
-                    .unwrap_or_else(|error| panic!("{statement}: {error}"));
+                for statement in table.alter() {
+                    self.make(table, statement).await;
+                }
             }
         }
         self.node.snapshot(&keyspace);
@@ -171,6 +176,14 @@ impl Run {
         }
         self.say(&format!("DROP KEYSPACE {keyspace}")).await.unwrap();
         self.node.remove_snapshots(&keyspace);
+    }
+
+    /// What must not fail: a part of the schema.
+    async fn make(&self, table: &mut RandomTable, statement: String) {
+        table.log.push(statement.clone());
+        self.say(&statement)
+            .await
+            .unwrap_or_else(|error| panic!("{statement}: {error}"));
     }
 
     async fn say(&self, statement: &str) -> Result<(), String> {
@@ -226,7 +239,7 @@ impl Run {
 
     async fn compare(&mut self, table: &Relation) -> Result<(), String> {
         let folder = self.node.snapshot_of(&table.keyspace, &table.name);
-        let sstables = folder.as_deref().map_or(Ok(Vec::new()), node::open)?;
+        let sstables = node::open(&folder)?;
         let clock = self.clock.clone();
         let now = || clock.unix_micros().div_euclid(1_000_000);
         for (path, sstable) in &sstables {
@@ -238,26 +251,32 @@ impl Run {
         let sstables: Vec<_> = sstables.into_iter().map(|(_, sstable)| sstable).collect();
         *self.tally.merged.entry(sstables.len()).or_default() += 1;
         let seen = seen::all(&self.session, table, now).await?;
-        let merge = || match (sstables.is_empty(), table.needs_marker) {
-            (true, _) => Ok(None),
-            (_, true) => Merge::open(&sstables, seen.json.now).map(|merge| Some(merge.of_view())),
-            (_, false) => Merge::open(&sstables, seen.json.now).map(Some),
-        };
-        let merged = merge().map_err(|error| error.to_string())?;
-        self.tally.selected_rows += seen::compare(merged, &seen).map_err(|difference| difference.0)?;
-        if let Some(why) = &seen.no_json {
-            println!("not selected as JSON: {}: {why}", table.full_name());
-            self.tally.not_json += 1;
-            return Ok(());
+        if sstables.is_empty() {
+            return match seen.rows.len() {
+                0 => Ok(()),
+                rows => Err(format!("no SSTables, and a client sees {rows} rows")),
+            };
         }
-        let merged = merge().map_err(|error| error.to_string())?;
-        let same = select::compare(merged, &seen.json);
-        same.map(|_| ()).map_err(|difference| difference.0)
+        self.tally.selected_rows +=
+            of_folder(&folder, &sstables, &seen).map_err(|difference| difference.0)?;
+        match &seen.json {
+            Ok(theirs) => {
+                let mut ours = Vec::new();
+                anabranch_sstable::select::run(&folder, seen.now, &mut ours)
+                    .map_err(|error| error.to_string())?;
+                select::compare(&ours, theirs)?;
+            }
+            Err(why) => {
+                println!("not selected as JSON: {}: {why}", table.full_name());
+                self.tally.not_json += 1;
+            }
+        }
+        Ok(())
     }
 
     /// Compares an SSTable with what `sstabledump` says of it, unless that fails: Cassandra cannot read back everything
     /// that it writes.
-    fn dump(&mut self, path: &str, sstable: &anabranch_sstable::Table) -> Result<(), String> {
+    fn dump(&mut self, path: &str, sstable: &Table) -> Result<(), String> {
         if let Err(failure) = self.node.tools.run(&["dump", path]) {
             println!("not dumped: {path}: {failure}");
             self.tally.not_dumped += 1;
@@ -274,13 +293,19 @@ impl Run {
         let to = Path::new(env!("CARGO_TARGET_TMPDIR")).join(table.full_name());
         let _ = std::fs::remove_dir_all(&to);
         std::fs::create_dir_all(&to).unwrap();
-        if let Some(from) = self.node.snapshot_of(&table.keyspace, &table.name) {
-            for entry in std::fs::read_dir(from).unwrap() {
-                let path = entry.unwrap().path();
-                std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
-            }
+        let from = self.node.snapshot_of(&table.keyspace, &table.name);
+        for entry in std::fs::read_dir(from).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
         }
         std::fs::write(to.join("statements.cql"), log.join(";\n")).unwrap();
         to.display().to_string()
     }
+}
+
+/// The merge of a snapshot's SSTables, by the rules that its own schema has, against what a client sees.
+fn of_folder(folder: &Path, sstables: &[Table], seen: &Seen) -> Result<usize, Difference> {
+    let (_, schema) = schema_cql::of_folder(folder)?;
+    let mut merge = Merge::open(sstables, &schema.rules, seen.now)?;
+    seen::compare(&mut merge, &schema, seen)
 }

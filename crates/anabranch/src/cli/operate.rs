@@ -184,6 +184,15 @@ pub(crate) enum Sstable {
         #[arg(long)]
         raw_times: bool,
     },
+    /// Write the rows that a client would see, as NDJSON, in the manner of SELECT JSON *
+    ///
+    /// The SSTables of a folder are merged, and what has been overwritten, deleted, dropped or has expired by now is left out. The
+    /// folder must have its table's schema.cql, as snapshots do: it says which columns were dropped, and whether the table is a
+    /// materialized view. For a view alone, the snapshot of its table is looked for beside it.
+    Select {
+        /// A folder with the SSTables of one table, and schema.cql
+        path: PathBuf,
+    },
     /// Print counts, bounds, compression and schema
     Stat {
         /// An SSTable's Data.db, or a folder of SSTables

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anabranch_runtime::Clock;
 use anabranch_sstable::dump::{self, Lines, Options};
-use anabranch_sstable::{SstableError, stat};
+use anabranch_sstable::{SstableError, select, stat};
 
 use super::Session;
 use crate::cli::{Sstable, SstableLines};
@@ -13,6 +13,7 @@ use crate::output;
 
 pub(super) fn run(session: &Session, sstable: Sstable) -> Result<(), Failure> {
     let mut out = output::stdout();
+    let now = session.clock.unix_micros().div_euclid(1_000_000);
     let written = match sstable {
         Sstable::Dump {
             path,
@@ -23,17 +24,14 @@ pub(super) fn run(session: &Session, sstable: Sstable) -> Result<(), Failure> {
                 SstableLines::Partitions => Lines::Partitions,
                 SstableLines::Rows => Lines::Rows,
             };
-            let now = Some(session.clock.unix_micros().div_euclid(1_000_000));
-            dump::run(
-                &path,
-                Options {
-                    lines,
-                    raw_times,
-                    now,
-                },
-                &mut out,
-            )
+            let options = Options {
+                lines,
+                raw_times,
+                now: Some(now),
+            };
+            dump::run(&path, options, &mut out)
         }
+        Sstable::Select { path } => select::run(&path, now, &mut out),
         Sstable::Stat { path } => stat::run(&path, &mut out),
     };
     // What was read before the damage is still worth seeing.
@@ -50,7 +48,9 @@ fn failure(error: SstableError) -> Failure {
     }
     match error {
         SstableError::Output { source } => source.into(),
-        SstableError::NotATable { .. } | SstableError::Unsupported { .. } => Failure::usage(text),
+        SstableError::NotATable { .. } | SstableError::Schema { .. } | SstableError::Unsupported { .. } => {
+            Failure::usage(text)
+        }
         _ => Failure::internal(text),
     }
 }

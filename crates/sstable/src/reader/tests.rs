@@ -13,7 +13,7 @@ use proptest::test_runner::{Config, TestRunner};
 use crate::chunks::Chunks;
 use crate::components::{Component, Folder, InMemory};
 use crate::dump::{self, Options};
-use crate::merge::Merge;
+use crate::merge::{Merge, Rules};
 use crate::table::Table;
 
 const CHUNK: u32 = 1 << 16;
@@ -95,7 +95,7 @@ fn read(table: &InMemory) -> bool {
     let mut out = Vec::new();
     let is_read = dump::write(&table, Options::default(), &mut out).is_ok();
     let _ = crate::stat::write(&table, &mut out);
-    if let Ok(mut merge) = Merge::open(&[table.clone(), table], 1_795_000_000) {
+    if let Ok(mut merge) = Merge::open(&[table.clone(), table], &Rules::default(), 1_795_000_000) {
         while let Ok(Some(_)) = merge.next_partition() {
             while let Ok(Some(_)) = merge.next_row() {}
         }

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+pub(crate) mod committed;
 pub(crate) mod dumps;
 pub(crate) mod json;
 pub(crate) mod select;

@@ -54,10 +54,10 @@ impl Node {
         self.tools.run(&["snapshot", TAG, keyspace]).unwrap();
     }
 
-    /// The folder of a table's snapshot; none when it has no SSTables.
-    pub(crate) fn snapshot_of(&self, keyspace: &str, table: &str) -> Option<PathBuf> {
-        let folder = self.folder_of(keyspace, table)?.join("snapshots").join(TAG);
-        folder.is_dir().then_some(folder)
+    /// The folder of a table's snapshot.
+    pub(crate) fn snapshot_of(&self, keyspace: &str, table: &str) -> PathBuf {
+        let folder = self.folder_of(keyspace, table).unwrap();
+        folder.join("snapshots").join(TAG)
     }
 
     /// The SSTables that a table has now.

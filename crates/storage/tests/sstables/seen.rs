@@ -1,12 +1,13 @@
 //! `SELECT *` through the driver, byte by byte against the merge of a table's files.
 
-use anabranch_sstable::{Cell, CellState, Column, CqlType, Merge, Row, Schema, Value};
+use anabranch_sstable::{
+    Cell, CellState, Column, CqlType, Merge, Row, Schema, SstableError, TableSchema, Value, select,
+};
 use bytes::{BufMut, Bytes, BytesMut};
 use scylla::client::session::Session;
 use scylla::deserialize::row::ColumnIterator;
 
 use super::json::Json;
-use super::select::{Difference, Selected, each_row};
 use super::table::Relation;
 
 /// A row as it travels to a client.
@@ -14,12 +15,13 @@ pub(crate) type SeenRow = Vec<(String, Option<Bytes>)>;
 
 /// What a client sees at one time.
 pub(crate) struct Seen {
+    /// In seconds since 1970.
+    pub(crate) now: i64,
     /// The values' bytes.
     pub(crate) rows: Vec<SeenRow>,
-    /// What they mean, with the names of the keys and the time.
-    pub(crate) json: Selected,
-    /// Why there is no JSON: Cassandra cannot write some values that it takes, such as a boolean of no bytes.
-    pub(crate) no_json: Option<String>,
+    /// What they mean; why there is no JSON, otherwise: Cassandra cannot write some values that it takes, such as a boolean of
+    /// no bytes.
+    pub(crate) json: Result<Vec<Json>, String>,
 }
 
 /// Asks for all of a table, within one second by the clock, so that it is known what had expired.
@@ -29,17 +31,11 @@ pub(crate) async fn all(session: &Session, table: &Relation, now: impl Fn() -> i
         let rows = rows(session, &format!("SELECT * FROM {}", table.full_name())).await?;
         let json = rows_json(session, &format!("SELECT JSON * FROM {}", table.full_name())).await;
         if now() == before {
-            let (json, no_json) = match json {
-                Ok(json) => (json, None),
-                Err(error) => (Vec::new(), Some(error)),
-            };
-            let json = Selected {
-                partition: table.partition.clone(),
-                clustering: table.clustering.clone(),
+            return Ok(Seen {
                 now: before,
-                rows: json,
-            };
-            return Ok(Seen { rows, json, no_json });
+                rows,
+                json,
+            });
         }
     }
 }
@@ -78,20 +74,23 @@ async fn rows_json(session: &Session, query: &str) -> Result<Vec<Json>, String> 
     Ok(rows.iter().map(text).collect())
 }
 
-/// How many rows are the same; the first that differs, otherwise. Without SSTables there is no merge.
-pub(crate) fn compare(merge: Option<Merge>, seen: &Seen) -> Result<usize, Difference> {
-    let Some(mut merge) = merge else {
-        return match seen.rows.len() {
-            0 => Ok(0),
-            rows => Err(Difference(format!("no SSTables, and there are {rows} rows"))),
-        };
-    };
-    let schema = merge.schema().clone();
+/// What is not the same, in words.
+pub(crate) struct Difference(pub(crate) String);
+
+impl From<SstableError> for Difference {
+    fn from(error: SstableError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// How many rows are the same; the first that differs, otherwise.
+pub(crate) fn compare(merge: &mut Merge, table: &TableSchema, seen: &Seen) -> Result<usize, Difference> {
+    let of_files = merge.schema().clone();
     let mut theirs = seen.rows.iter();
-    each_row(&mut merge, |key, statics, row| {
-        let ours = merged(&seen.json, &schema, key, statics, row)?;
+    select::each_row(merge, |key, statics, row| {
+        let ours = merged(table, &of_files, key, statics, row)?;
         match theirs.next() {
-            Some(their) => equal(&schema, &ours, their),
+            Some(their) => equal(&of_files, &ours, their),
             None => Err(Difference(format!("a client does not see {ours:?}"))),
         }
     })?;
@@ -102,31 +101,33 @@ pub(crate) fn compare(merge: Option<Merge>, seen: &Seen) -> Result<usize, Differ
 }
 
 fn merged(
-    selected: &Selected,
-    schema: &Schema,
+    table: &TableSchema,
+    of_files: &Schema,
     key: &Bytes,
     statics: Option<&Row>,
     row: Option<&Row>,
 ) -> Result<SeenRow, Difference> {
-    let Some(parts) = schema.split_partition_key(key) else {
+    let Some(parts) = of_files.split_partition_key(key) else {
         return Err(Difference(format!("{key:?} is no key")));
     };
-    let mut columns: SeenRow = selected
-        .partition
-        .iter()
-        .cloned()
-        .zip(parts.into_iter().map(Some))
-        .collect();
-    for (at, name) in selected.clustering.iter().enumerate() {
+    let names = table.partition.iter().map(Column::label);
+    let mut columns: SeenRow = names.zip(parts.into_iter().map(Some)).collect();
+    for (at, column) in table.clustering.iter().enumerate() {
         let value = row.and_then(|row| row.clustering.get(at)?.clone());
-        columns.push((name.clone(), value));
+        columns.push((column.label(), value));
     }
-    for (all, row) in [(&schema.statics, statics), (&schema.regulars, row)] {
+    for (all, known, row) in [
+        (&of_files.statics, &table.statics, statics),
+        (&of_files.regulars, &table.regulars, row),
+    ] {
         for data in row.map(|row| row.columns.as_slice()).unwrap_or_default() {
             let Some(column) = all.get(data.column) else {
                 return Err(Difference(format!("there is no column {}", data.column)));
             };
-            columns.push((column.label(), Some(on_the_wire(&column.cql_type, &data.cells)?)));
+            // A column that was dropped is not selected.
+            if known.iter().any(|known| known.name == column.name) {
+                columns.push((column.label(), Some(on_the_wire(&column.cql_type, &data.cells)?)));
+            }
         }
     }
     Ok(columns)
@@ -176,8 +177,8 @@ fn on_the_wire(cql_type: &CqlType, cells: &[Cell]) -> Result<Bytes, Difference> 
     let path = |cell: &Cell| cell.path.clone().unwrap_or_default();
     let mut out = BytesMut::new();
     match cql_type {
-        CqlType::Counter => match Value::of_cells(cql_type, cells)? {
-            Some(Value::Integer(total)) => out.put_i64(total),
+        CqlType::Counter => match Value::of_cells(cql_type, cells) {
+            Ok(Some(Value::Integer(total))) => out.put_i64(total),
             other => return Err(Difference(format!("{other:?} is no total"))),
         },
         CqlType::List(_) | CqlType::Set(_) | CqlType::Map(..) => {

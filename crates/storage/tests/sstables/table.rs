@@ -10,15 +10,11 @@ use super::{literals, writes};
 /// A name and a type.
 pub(crate) type Column = (String, CqlType);
 
-/// A table or view, with the names of its key columns, which its files do not hold.
+/// A table or view.
 #[derive(Clone, Debug)]
 pub(crate) struct Relation {
     pub(crate) keyspace: String,
     pub(crate) name: String,
-    pub(crate) partition: Vec<String>,
-    pub(crate) clustering: Vec<String>,
-    /// Rows live by their marker alone: a view with a column in its key that is not in its table's.
-    pub(crate) needs_marker: bool,
 }
 
 impl Relation {
@@ -53,6 +49,8 @@ pub(crate) struct RandomTable {
     pub(crate) has_empty: bool,
     pub(crate) compressor: Option<&'static str>,
     has_view: bool,
+    /// How many columns were added since.
+    added: usize,
     descending: Vec<bool>,
     options: Vec<String>,
     /// Literals of the keys that are written: few, so that writes meet.
@@ -122,6 +120,7 @@ impl RandomTable {
             has_empty,
             compressor,
             has_view: false,
+            added: 0,
             descending,
             options,
             partitions,
@@ -136,9 +135,6 @@ impl RandomTable {
         Relation {
             keyspace: self.keyspace.clone(),
             name: self.name.clone(),
-            partition: writes::names(&self.partition),
-            clustering: writes::names(&self.clustering),
-            needs_marker: false,
         }
     }
 
@@ -155,33 +151,27 @@ impl RandomTable {
             true => None,
             false => Some(self.dice.pick(&candidates).0.clone()),
         };
-        let needs_marker = moved.is_some();
         let keys = [writes::names(&self.clustering), writes::names(&self.partition)].concat();
         let mut order: Vec<String> = moved.into_iter().chain(keys).collect();
         let turned = self.dice.below(order.len());
         order.rotate_left(turned);
-        let clustering = order.split_off(1);
         let relation = Relation {
             keyspace: self.keyspace.clone(),
             name: format!("{}_view", self.name),
-            partition: order,
-            clustering,
-            needs_marker,
         };
-        let all = [relation.partition.clone(), relation.clustering.clone()].concat();
-        let not_null: Vec<String> = all.iter().map(|name| format!("{name} IS NOT NULL")).collect();
+        let not_null: Vec<String> = order.iter().map(|name| format!("{name} IS NOT NULL")).collect();
         self.has_view = true;
         // A view has no static columns.
         let columns = match self.statics.is_empty() {
             true => "*".to_owned(),
-            false => [all.clone(), writes::names(&self.regulars)].concat().join(", "),
+            false => [order.clone(), writes::names(&self.regulars)].concat().join(", "),
         };
         let statement = format!(
             "CREATE MATERIALIZED VIEW {} AS SELECT {columns} FROM {} WHERE {} PRIMARY KEY ({})",
             relation.full_name(),
             self.full_name(),
             not_null.join(" AND "),
-            all.join(", ")
+            order.join(", ")
         );
         Some((relation, statement))
     }
@@ -237,33 +227,20 @@ impl RandomTable {
         statements
     }
 
-    /// Adds a column, or a field to a type, and says so in CQL. What is on disk by then has it not.
-    pub(crate) fn alter(&mut self) -> String {
+    /// Changes columns or types, in CQL. What is on disk by then does not know of it.
+    pub(crate) fn alter(&mut self) -> Vec<String> {
+        let table = self.full_name();
         if self.has_counters {
             let name = format!("r{}", self.regulars.len());
             self.regulars.push((name.clone(), CqlType::Counter));
-            return format!("ALTER TABLE {} ADD {name} counter", self.full_name());
+            return vec![format!("ALTER TABLE {table} ADD {name} counter")];
         }
         if !self.udts.is_empty() && self.dice.chance(0.5) {
-            let at = self.dice.below(self.udts.len());
-            let kind = types::field(&mut self.dice, &self.udts[..at]);
-            let udt = &self.udts[at];
-            let (type_name, field) = (udt.name.clone(), (format!("f{}", udt.fields.len()), kind));
-            let statement = format!(
-                "ALTER TYPE {}.{type_name} ADD {} {}",
-                self.keyspace, field.0, field.1
-            );
-            for udt in &mut self.udts {
-                let mut whole = CqlType::Udt(udt.clone());
-                types::widen(&mut whole, &type_name, &field);
-                if let CqlType::Udt(widened) = whole {
-                    *udt = widened;
-                }
-            }
-            for (_, kind) in self.regulars.iter_mut().chain(&mut self.statics) {
-                types::widen(kind, &type_name, &field);
-            }
-            return statement;
+            return vec![self.widen()];
+        }
+        // Cassandra keeps the columns of a view's table.
+        if !self.has_view && self.dice.chance(0.5) {
+            return self.drop_column();
         }
         let kind = types::column(&mut self.dice, &self.udts, Use::Value);
         let is_static = !self.clustering.is_empty() && !self.has_view && self.dice.chance(0.3);
@@ -271,9 +248,67 @@ impl RandomTable {
             true => (&mut self.statics, "s", " static"),
             false => (&mut self.regulars, "r", ""),
         };
-        let name = format!("{prefix}{}", columns.len());
+        self.added += 1;
+        let name = format!("{prefix}_added{}", self.added);
         columns.push((name.clone(), kind.clone()));
-        format!("ALTER TABLE {} ADD {name} {kind}{suffix}", self.full_name())
+        vec![format!("ALTER TABLE {table} ADD {name} {kind}{suffix}")]
+    }
+
+    /// Adds a field to a type.
+    fn widen(&mut self) -> String {
+        let at = self.dice.below(self.udts.len());
+        let kind = types::field(&mut self.dice, &self.udts[..at]);
+        let udt = &self.udts[at];
+        let (type_name, field) = (udt.name.clone(), (format!("f{}", udt.fields.len()), kind));
+        let statement = format!(
+            "ALTER TYPE {}.{type_name} ADD {} {}",
+            self.keyspace, field.0, field.1
+        );
+        for udt in &mut self.udts {
+            let mut whole = CqlType::Udt(udt.clone());
+            types::widen(&mut whole, &type_name, &field);
+            if let CqlType::Udt(widened) = whole {
+                *udt = widened;
+            }
+        }
+        for (_, kind) in self.regulars.iter_mut().chain(&mut self.statics) {
+            types::widen(kind, &type_name, &field);
+        }
+        statement
+    }
+
+    /// Drops a column, and adds some of them again: then what was written to it up to its drop stays void.
+    fn drop_column(&mut self) -> Vec<String> {
+        let is_static = !self.statics.is_empty() && self.dice.chance(0.3);
+        let columns = if is_static { &self.statics } else { &self.regulars };
+        // To Cassandra a user-defined type is another one when its column is added again.
+        let candidates: Vec<usize> = (0..columns.len())
+            .filter(|at| !types::has_udt(&columns[*at].1))
+            .collect();
+        if candidates.is_empty() {
+            return Vec::new();
+        }
+        let at = *self.dice.pick(&candidates);
+        let (name, kind) = columns[at].clone();
+        // By default, now: after most that was written.
+        let using = match self.dice.chance(0.5) {
+            true => format!(" USING TIMESTAMP {}", writes::time(&mut self.dice)),
+            false => String::new(),
+        };
+        let drop = format!("ALTER TABLE {} DROP {name}", self.full_name());
+        if self.dice.chance(0.7) {
+            let suffix = if is_static { " static" } else { "" };
+            let add = format!("ALTER TABLE {} ADD {name} {kind}{suffix}", self.full_name());
+            return vec![format!("{drop}{using}"), add];
+        }
+        let columns = if is_static {
+            &mut self.statics
+        } else {
+            &mut self.regulars
+        };
+        columns.remove(at);
+        // Cassandra fails to read a row with a cell that is later than the drop of its column, unless that is there again.
+        vec![format!("{drop} USING TIMESTAMP {}", writes::LAST_MICROS)]
     }
 }
 

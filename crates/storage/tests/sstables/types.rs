@@ -115,6 +115,13 @@ pub(crate) fn widen(cql_type: &mut CqlType, udt_name: &str, field: &(String, Cql
     }
 }
 
+/// Whether there is a user-defined type in it.
+pub(crate) fn has_udt(cql_type: &CqlType) -> bool {
+    let mut found = std::collections::BTreeSet::new();
+    names(cql_type, &mut found);
+    found.contains("udt")
+}
+
 /// The names of a type and of all inside it: `frozen`, `list`, `udt`, `int`, …
 pub(crate) fn names(cql_type: &CqlType, found: &mut std::collections::BTreeSet<String>) {
     let name = match cql_type {

@@ -2,13 +2,20 @@
 
 use anabranch_sstable::CqlType;
 
+use super::dice::Dice;
 use super::literals;
 use super::table::{Column, RandomTable};
 
 /// Most writes have a time close to this, so that many have the same.
 const START_MICROS: i128 = 1_700_000_000_000_000;
 
-const LAST_MICROS: i128 = 1 << 62;
+/// No write has a later time.
+pub(crate) const LAST_MICROS: i128 = 1 << 62;
+
+/// A time like those of most writes.
+pub(crate) fn time(dice: &mut Dice) -> i128 {
+    START_MICROS + dice.between(0, 40)
+}
 
 /// The names of columns.
 pub(crate) fn names(columns: &[Column]) -> Vec<String> {
@@ -38,7 +45,7 @@ impl RandomTable {
         if dice.chance(0.8) {
             let time = match dice.chance(0.02) {
                 true => *dice.pick(&[-5, 0, LAST_MICROS]),
-                false => START_MICROS + dice.between(0, 40),
+                false => time(dice),
             };
             parts.push(format!("TIMESTAMP {time}"));
         }
@@ -187,11 +194,13 @@ impl RandomTable {
     }
 
     fn delete(&mut self) -> String {
-        let (table, using) = (self.full_name(), self.using(false));
+        let (table, mut using) = (self.full_name(), self.using(false));
         let kind = self.dice.below(100);
-        if kind < 8 {
+        if kind < 8 || self.clustering.is_empty() {
             // Of a partition's deletion before 1970, Cassandra makes a file that it cannot read, from `oa` on.
-            let using = using.replace("TIMESTAMP -5", "TIMESTAMP 5");
+            using = using.replace("TIMESTAMP -5", "TIMESTAMP 5");
+        }
+        if kind < 8 {
             return format!("DELETE FROM {table}{using} WHERE {}", self.partition_where());
         }
         if kind < 50 && !self.clustering.is_empty() {
