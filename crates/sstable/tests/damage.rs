@@ -18,9 +18,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use anabranch_sstable::dump::Options;
-use anabranch_sstable::{Component, Components, Folder, InMemory, SstableError, Table, dump};
+use anabranch_sstable::{Component, Folder, InMemory, SstableError, Table, dump};
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use support::damage::{damage, names_a_file, runner};
 
 /// What the whole table says, or why it does not.
 fn read(components: InMemory) -> Result<Vec<u8>, SstableError> {
@@ -46,14 +46,6 @@ fn name(folder: &std::path::Path) -> String {
     name.split('-').next().unwrap().to_owned()
 }
 
-/// An error must say which file, and that must be one of this table's.
-fn names_a_file(error: &SstableError, table: &InMemory) -> bool {
-    let text = error.to_string();
-    Component::ALL
-        .iter()
-        .any(|component| text.contains(&table.name(*component)))
-}
-
 /// Reads a damaged table: the damage is found, or the answer is the same to the byte.
 fn is_found(damaged: InMemory, whole: &[u8], what: &str) -> bool {
     let outcome = catch_unwind(AssertUnwindSafe(|| read(damaged.clone())));
@@ -69,86 +61,11 @@ fn is_found(damaged: InMemory, whole: &[u8], what: &str) -> bool {
     }
 }
 
-#[derive(Clone, Debug)]
-enum Damage {
-    Flip {
-        at: prop::sample::Index,
-        bit: u8,
-    },
-    Replace {
-        at: prop::sample::Index,
-        by: u8,
-    },
-    Truncate {
-        at: prop::sample::Index,
-    },
-    Append {
-        bytes: Vec<u8>,
-    },
-    Swap {
-        one: prop::sample::Index,
-        other: prop::sample::Index,
-        length: usize,
-    },
-    Zero {
-        at: prop::sample::Index,
-        length: usize,
-    },
-}
-
-fn damage() -> impl Strategy<Value = Damage> {
-    let index = any::<prop::sample::Index>;
-    prop_oneof![
-        4 => (index(), 0..8_u8).prop_map(|(at, bit)| Damage::Flip { at, bit }),
-        2 => (index(), any::<u8>()).prop_map(|(at, by)| Damage::Replace { at, by }),
-        2 => index().prop_map(|at| Damage::Truncate { at }),
-        1 => prop::collection::vec(any::<u8>(), 1..40).prop_map(|bytes| Damage::Append { bytes }),
-        1 => (index(), index(), 1..300_usize)
-            .prop_map(|(one, other, length)| Damage::Swap { one, other, length }),
-        1 => (index(), 1..100_usize).prop_map(|(at, length)| Damage::Zero { at, length }),
-    ]
-}
-
-impl Damage {
-    fn apply(&self, bytes: &mut Vec<u8>) {
-        let length_of = bytes.len();
-        match self {
-            Self::Flip { at, bit } => bytes[at.index(length_of)] ^= 1 << bit,
-            Self::Replace { at, by } => bytes[at.index(length_of)] = *by,
-            Self::Truncate { at } => bytes.truncate(at.index(length_of)),
-            Self::Append { bytes: more } => bytes.extend_from_slice(more),
-            Self::Swap { one, other, length } => {
-                let (one, other) = (one.index(length_of), other.index(length_of));
-                for step in 0..*length {
-                    if one.max(other) + step < length_of {
-                        bytes.swap(one + step, other + step);
-                    }
-                }
-            }
-            Self::Zero { at, length } => {
-                bytes
-                    .iter_mut()
-                    .skip(at.index(length_of))
-                    .take(*length)
-                    .for_each(|byte| *byte = 0);
-            }
-        }
-    }
-}
-
 #[test]
 fn random_damage_is_found_or_harmless() {
     let tables = load();
-    let cases = std::env::var("DAMAGE_CASES")
-        .ok()
-        .and_then(|cases| cases.parse().ok())
-        .unwrap_or(4_000);
     let (mut found, mut harmless) = (BTreeMap::new(), BTreeMap::new());
-    let mut runner = TestRunner::new(Config {
-        cases,
-        failure_persistence: None,
-        ..Config::default()
-    });
+    let mut runner = runner(4_000);
     let strategy = (0..tables.len(), any::<prop::sample::Index>(), damage());
     let counts = std::cell::RefCell::new((&mut found, &mut harmless));
     runner

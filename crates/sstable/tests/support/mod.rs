@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 pub(crate) mod committed;
+pub(crate) mod damage;
 pub(crate) mod dumps;
 pub(crate) mod json;
 pub(crate) mod select;
