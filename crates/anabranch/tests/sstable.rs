@@ -92,6 +92,21 @@ fn a_snapshot_is_selected_row_by_row() {
 }
 
 #[test]
+fn a_snapshot_that_lost_an_sstable_ends_with_exit_code_1_and_its_name() {
+    let folder = snapshot("keys", ["da-1-bti", "da-2-bti"]);
+    std::fs::copy(fixture("keys-da.cql"), folder.path().join("schema.cql")).unwrap();
+    let manifest = r#"{"files":["da-1-bti-Data.db","da-2-bti-Data.db","da-3-bti-Data.db"]}"#;
+    std::fs::write(folder.path().join("manifest.json"), manifest).unwrap();
+    let lost = folder.path().join("da-3-bti-Data.db").display().to_string();
+    for verb in ["dump", "select", "stat"] {
+        let output = sstable(&[verb], folder.path());
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(&format!("{lost} is missing")), "{said}");
+    }
+}
+
+#[test]
 fn damage_ends_with_exit_code_1_and_the_name_of_the_file() {
     let folder = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(fixture("keys-da-1-bti")).unwrap() {

@@ -137,7 +137,7 @@ impl Folder {
                     "holds several SSTables, among them {} and {}: name the Data.db of one",
                     before.descriptor, last.descriptor
                 ))),
-                _ => Err(not_a_table("holds no SSTable".into())),
+                _ => Err(Self::none_in(path)),
             };
         }
         if !path.is_file() {
@@ -195,6 +195,14 @@ impl Folder {
                 generation,
             },
         })
+    }
+
+    /// What is wrong with a folder without SSTables.
+    pub(crate) fn none_in(folder: &Path) -> SstableError {
+        SstableError::NotATable {
+            path: folder.display().to_string(),
+            what: "holds no SSTable".into(),
+        }
     }
 
     fn path_of(&self, component: Component) -> PathBuf {

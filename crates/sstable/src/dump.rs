@@ -26,7 +26,6 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use crate::components::Folder;
 use crate::cql::{Column, CqlType, Schema};
 use crate::error::{Result, SstableError};
 use crate::json;
@@ -61,14 +60,7 @@ pub struct Options {
 
 /// Dumps the SSTable that `path` names, or every SSTable of a folder one after the other.
 pub fn run(path: &Path, options: Options, out: &mut dyn Write) -> Result<()> {
-    let tables = match path.is_dir() {
-        true => Table::open_all(path)?,
-        false => vec![Table::open(path)?],
-    };
-    if tables.is_empty() {
-        // Names what is wrong with the folder.
-        Folder::open(path)?;
-    }
+    let tables = Table::open_all(path)?;
     tables.iter().try_for_each(|table| write(table, options, out))
 }
 

@@ -41,6 +41,7 @@ mod json;
 mod marshal;
 mod reader;
 mod reconcile;
+mod snapshot;
 mod table;
 mod text;
 mod token;

@@ -16,7 +16,6 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use crate::components::Folder;
 use crate::cql::{Column, Schema};
 use crate::error::{Result, SstableError};
 use crate::json;
@@ -35,11 +34,10 @@ pub fn run(folder: &Path, now: i64, out: &mut dyn Write) -> Result<()> {
         });
     }
     let tables = Table::open_all(folder)?;
-    if tables.is_empty() {
-        // Names what is wrong with the folder.
-        Folder::open(folder)?;
-    }
     let (file, schema) = schema_cql::of_folder(folder)?;
+    if tables.is_empty() {
+        return Ok(());
+    }
     let mut merge = Merge::open(&tables, &schema.rules, now)?;
     schema.check(&file, merge.schema())?;
     write(&mut merge, &schema, out)

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::components::{Component, Folder};
+use crate::components::Component;
 use crate::error::{Result, SstableError};
 use crate::json;
 use crate::table::Table;
@@ -12,14 +12,7 @@ use crate::token::token;
 
 /// Describes the SSTable that `path` names, or every SSTable of a folder.
 pub fn run(path: &Path, out: &mut dyn Write) -> Result<()> {
-    let tables = match path.is_dir() {
-        true => Table::open_all(path)?,
-        false => vec![Table::open(path)?],
-    };
-    if tables.is_empty() {
-        // Names what is wrong with the folder.
-        Folder::open(path)?;
-    }
+    let tables = Table::open_all(path)?;
     for (at, table) in tables.iter().enumerate() {
         if at > 0 {
             line(out, "")?;

@@ -11,7 +11,11 @@ use crate::cql::Schema;
 use crate::decode::Decoder;
 use crate::error::{Result, SstableError};
 use crate::reader::Reader;
+use crate::snapshot;
 use crate::statistics::{self, Statistics};
+
+/// More than the names of any SSTable's components take.
+const TOC_BYTES_MAX: u64 = 1 << 20;
 
 /// An SSTable whose components are there and whose statistics have been read.
 #[derive(Clone, Debug)]
@@ -27,9 +31,21 @@ impl Table {
         Self::with(Arc::new(Folder::open(path)?))
     }
 
-    /// Opens every SSTable of a folder, in the order of their generations as text.
-    pub fn open_all(folder: &Path) -> Result<Vec<Self>> {
-        Folder::list(folder)?
+    /// Opens the SSTable that `path` names, or every SSTable of a folder, in the order of their generations as text. There is
+    /// none only in the snapshot of a table that had none.
+    ///
+    /// # Errors
+    /// Besides those of each SSTable: when the folder is a snapshot, and its `manifest.json` lists others than these.
+    pub fn open_all(path: &Path) -> Result<Vec<Self>> {
+        if !path.is_dir() {
+            return Ok(vec![Self::open(path)?]);
+        }
+        let found = Folder::list(path)?;
+        let has_manifest = snapshot::check_manifest(path, &found)?;
+        if found.is_empty() && !has_manifest {
+            return Err(Folder::none_in(path));
+        }
+        found
             .into_iter()
             .map(|table| Self::with(Arc::new(table)))
             .collect()
@@ -91,7 +107,19 @@ fn check_contents(components: &dyn Components) -> Result<()> {
         return Ok(());
     };
     let mut text = String::new();
-    stream.bytes.take(1 << 20).read_to_string(&mut text).map_err(io)?;
+    stream
+        .bytes
+        .take(TOC_BYTES_MAX)
+        .read_to_string(&mut text)
+        .map_err(io)?;
+    let damaged = |what| SstableError::Damaged {
+        file: file.clone(),
+        offset: 0,
+        what,
+    };
+    if !text.ends_with('\n') {
+        return Err(damaged("it is empty, or ends in the middle of a line".into()));
+    }
     let listed: BTreeSet<&str> = text.lines().collect();
     for component in Component::ALL {
         let is_there = match component {
@@ -106,14 +134,7 @@ fn check_contents(components: &dyn Components) -> Result<()> {
                     why: "TOC.txt lists it",
                 });
             }
-            (false, true) => {
-                let what = format!("it does not list {}", component.suffix());
-                return Err(SstableError::Damaged {
-                    file,
-                    offset: 0,
-                    what,
-                });
-            }
+            (false, true) => return Err(damaged(format!("it does not list {}", component.suffix()))),
             _ => {}
         }
     }

@@ -173,7 +173,8 @@ pub(crate) enum Sstable {
     /// Write partitions, rows and tombstones as NDJSON, in the manner of sstabledump
     ///
     /// Every checksum, length and count is checked. When something is damaged, the lines before it are written, the damage is
-    /// named with file and offset, and the exit code is 1.
+    /// named with file and offset, and the exit code is 1. When something is missing that TOC.txt or a snapshot's manifest.json
+    /// lists, it is named, and no line is written.
     Dump {
         /// An SSTable's Data.db, or a folder of SSTables
         path: PathBuf,
@@ -188,7 +189,8 @@ pub(crate) enum Sstable {
     ///
     /// The SSTables of a folder are merged, and what has been overwritten, deleted, dropped or has expired by now is left out. The
     /// folder must have its table's schema.cql, as snapshots do: it says which columns were dropped, and whether the table is a
-    /// materialized view. For a view alone, the snapshot of its table is looked for beside it.
+    /// materialized view. For a view alone, the snapshot of its table is looked for beside it. Damage, and what is missing, is
+    /// named as `dump` does it.
     Select {
         /// A folder with the SSTables of one table, and schema.cql
         path: PathBuf,

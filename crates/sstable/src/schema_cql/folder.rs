@@ -1,11 +1,11 @@
 //! The schema that lies beside the SSTables of a folder.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{SchemaCql, TableSchema};
 use crate::error::{Result, SstableError};
+use crate::snapshot::{read, shown};
 
 const FILE_NAME: &str = "schema.cql";
 
@@ -90,20 +90,4 @@ fn in_snapshots_of(base: &str, folder: &Path) -> Result<Vec<PathBuf>> {
 fn table_and_id(path: &Path) -> Option<(&str, &str)> {
     let (table, id) = path.file_name()?.to_str()?.rsplit_once('-')?;
     (id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some((table, id))
-}
-
-fn read(file: &Path) -> Result<Option<String>> {
-    match std::fs::read_to_string(file) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(SstableError::Io {
-            file: shown(file),
-            offset: 0,
-            source,
-        }),
-    }
-}
-
-fn shown(path: &Path) -> Arc<str> {
-    path.display().to_string().into()
 }
