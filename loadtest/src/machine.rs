@@ -21,8 +21,8 @@ const TMPFS_MAGIC: i64 = 0x0102_1994;
 pub struct Machine {
     /// Version of the kernel.
     pub kernel: String,
-    /// How its TCP controls congestion, on loopback too: one that paces what is sent (`bbr`) makes every hop slower than
-    /// one that does not (`cubic`).
+    /// How its TCP controls congestion, on loopback too: where it paces what is sent (`bbr`) short calls have longer tails than
+    /// where it does not (`cubic`).
     pub tcp: String,
     /// Model of the processor.
     pub processor: String,
@@ -48,7 +48,9 @@ impl Machine {
         Self {
             kernel: kernel_version(&fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default()),
             tcp: fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control")
-                .map_or_else(|_| String::new(), |name| name.trim().to_owned()),
+                .unwrap_or_default()
+                .trim()
+                .to_owned(),
             processor: line_of("/proc/cpuinfo", "model name"),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
             memory_bytes: kib.unwrap_or(0_u64) * 1_024,

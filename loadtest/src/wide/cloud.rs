@@ -107,13 +107,14 @@ impl CloudDisk {
         self.groups.iter().map(entrance).collect()
     }
 
+    /// The name that something has in this version, of its names in both.
+    fn named<'a>(&self, [first, second]: [&'a str; 2]) -> &'a str {
+        if self.limits.version == 1 { first } else { second }
+    }
+
     fn memory_limit(&self) -> PathBuf {
-        let name = if self.limits.version == 1 {
-            "memory.limit_in_bytes"
-        } else {
-            "memory.max"
-        };
-        self.memory.join(name)
+        self.memory
+            .join(self.named(["memory.limit_in_bytes", "memory.max"]))
     }
 
     /// Takes what is mapped now for the code that the node runs.
@@ -136,11 +137,7 @@ impl CloudDisk {
 
     /// Bytes that the group uses now, pages of files among them.
     fn used_bytes(&self) -> Option<u64> {
-        let name = if self.limits.version == 1 {
-            "memory.usage_in_bytes"
-        } else {
-            "memory.current"
-        };
+        let name = self.named(["memory.usage_in_bytes", "memory.current"]);
         fs::read_to_string(self.memory.join(name))
             .ok()?
             .trim()
@@ -155,7 +152,7 @@ impl CloudDisk {
 
     /// A number of the group's memory, by its name in each version; 0 if it is not known.
     fn statistic(&self, names: [&str; 2]) -> u64 {
-        let name = names[usize::from(self.limits.version > 1)];
+        let name = self.named(names);
         let text = fs::read_to_string(self.memory.join("memory.stat")).unwrap_or_default();
         let mut lines = text.lines().filter_map(|line| line.split_once(' '));
         lines
