@@ -125,15 +125,12 @@ pub struct Folder {
 impl Folder {
     /// The SSTable that `path` names: one of its files, or a folder that holds no other SSTable.
     pub fn open(path: &Path) -> Result<Self> {
-        let not_a_table = |what: String| SstableError::NotATable {
-            path: path.display().to_string(),
-            what,
-        };
+        let not_a_table = |what: &str| SstableError::not_a_table(path, what);
         if path.is_dir() {
             let mut tables = Self::list(path)?;
             return match (tables.pop(), tables.pop()) {
                 (Some(table), None) => Ok(table),
-                (Some(last), Some(before)) => Err(not_a_table(format!(
+                (Some(last), Some(before)) => Err(not_a_table(&format!(
                     "holds several SSTables, among them {} and {}: name the Data.db of one",
                     before.descriptor, last.descriptor
                 ))),
@@ -141,7 +138,7 @@ impl Folder {
             };
         }
         if !path.is_file() {
-            return Err(not_a_table("is neither a file nor a folder".into()));
+            return Err(not_a_table("is neither a file nor a folder"));
         }
         let name = path
             .file_name()
@@ -150,7 +147,7 @@ impl Folder {
         let folder = path.parent().unwrap_or(Path::new(""));
         match Descriptor::split(name) {
             Some((version, generation, index, _)) => Self::of(folder, version, generation, index),
-            None => Err(not_a_table("is not named like a component of an SSTable".into())),
+            None => Err(not_a_table("is not named like a component of an SSTable")),
         }
     }
 
@@ -199,10 +196,7 @@ impl Folder {
 
     /// What is wrong with a folder without SSTables.
     pub(crate) fn none_in(folder: &Path) -> SstableError {
-        SstableError::NotATable {
-            path: folder.display().to_string(),
-            what: "holds no SSTable".into(),
-        }
+        SstableError::not_a_table(folder, "holds no SSTable")
     }
 
     fn path_of(&self, component: Component) -> PathBuf {

@@ -1,6 +1,7 @@
 //! What can be wrong with an SSTable: always which file, and where in it.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Why an SSTable could not be read.
@@ -83,6 +84,16 @@ pub enum SstableError {
         #[source]
         source: io::Error,
     },
+}
+
+impl SstableError {
+    /// The path does not name what is wanted of it.
+    pub(crate) fn not_a_table(path: &Path, what: impl Into<String>) -> Self {
+        Self::NotATable {
+            path: path.display().to_string(),
+            what: what.into(),
+        }
+    }
 }
 
 /// What every fallible function here returns.

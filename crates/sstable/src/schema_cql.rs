@@ -199,10 +199,9 @@ impl SchemaCql {
             named.collect()
         };
         let others = |is_static: bool| -> Result<Vec<Column>> {
-            let is_of_key = |name: &String| key.partition.contains(name) || key.clustering.contains(name);
             let others = columns
                 .iter()
-                .filter(|column| column.is_static == is_static && !is_of_key(&column.name));
+                .filter(|column| column.is_static == is_static && !key.has(&column.name));
             others.map(column).collect()
         };
         Ok(TableSchema {
@@ -230,17 +229,15 @@ impl SchemaCql {
                 "it does not describe {keyspace}.{base}, and what the rows of its view {name} live by depends on that"
             )));
         };
-        let is_of = |key: &Key, name: &String| key.partition.contains(name) || key.clustering.contains(name);
         let is_selected =
-            |name: &String| columns.is_none_or(|columns| columns.contains(name)) || is_of(key, name);
+            |name: &String| columns.is_none_or(|columns| columns.contains(name)) || key.has(name);
         let columns: Vec<_> = of_base
             .iter()
             .filter(|column| is_selected(&column.name) && !column.is_static)
             .cloned()
             .collect();
         let mut view = self.resolve(&base.0, &columns, key, &BTreeMap::new())?;
-        let mut all = key.partition.iter().chain(&key.clustering);
-        view.rules.needs_marker = all.any(|name| !is_of(key_of_base, name));
+        view.rules.needs_marker = key.columns().any(|name| !key_of_base.has(name));
         Ok(view)
     }
 

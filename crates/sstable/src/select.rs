@@ -28,10 +28,8 @@ use crate::value::Value;
 /// Writes the rows of a folder of SSTables that live at `now`, in seconds since 1970.
 pub fn run(folder: &Path, now: i64, out: &mut dyn Write) -> Result<()> {
     if !folder.is_dir() {
-        return Err(SstableError::NotATable {
-            path: folder.display().to_string(),
-            what: "is no folder: rows are made of all SSTables of a table".into(),
-        });
+        let what = "is no folder: rows are made of all SSTables of a table";
+        return Err(SstableError::not_a_table(folder, what));
     }
     let tables = Table::open_all(folder)?;
     let (file, schema) = schema_cql::of_folder(folder)?;
@@ -47,6 +45,8 @@ pub fn run(folder: &Path, now: i64, out: &mut dyn Write) -> Result<()> {
 pub fn write(merge: &mut Merge, schema: &TableSchema, out: &mut dyn Write) -> Result<()> {
     let of_files = merge.schema().clone();
     let schema = &schema.clone().with_types_of(&of_files);
+    let statics_in_files = places(&schema.statics, &of_files.statics);
+    let regulars_in_files = places(&schema.regulars, &of_files.regulars);
     let mut line = Vec::new();
     each_row(merge, |key, statics, row| {
         let mut object = Object { line: &mut line };
@@ -54,13 +54,12 @@ pub fn write(merge: &mut Merge, schema: &TableSchema, out: &mut dyn Write) -> Re
         for (at, column) in schema.clustering.iter().enumerate() {
             object.stored(column, row.and_then(|row| row.clustering.get(at)?.as_ref()));
         }
-        for (columns, stored, row) in [
-            (&schema.statics, &of_files.statics, statics),
-            (&schema.regulars, &of_files.regulars, row),
+        for (columns, places, row) in [
+            (&schema.statics, &statics_in_files, statics),
+            (&schema.regulars, &regulars_in_files, row),
         ] {
-            for column in columns {
-                let index = stored.iter().position(|stored| stored.name == column.name);
-                let data = row.and_then(|row| row.columns.iter().find(|data| Some(data.column) == index));
+            for (column, place) in columns.iter().zip(places) {
+                let data = row.and_then(|row| row.columns.iter().find(|data| Some(data.column) == *place));
                 object.cells(column, data.map(|data| data.cells.as_slice()).unwrap_or_default());
             }
         }
@@ -69,6 +68,12 @@ pub fn write(merge: &mut Merge, schema: &TableSchema, out: &mut dyn Write) -> Re
         line.clear();
         written.map_err(|source: io::Error| SstableError::Output { source })
     })
+}
+
+/// Where each column is among those of the files; not at all when none holds it.
+fn places(columns: &[Column], of_files: &[Column]) -> Vec<Option<usize>> {
+    let place = |column: &Column| of_files.iter().position(|stored| stored.name == column.name);
+    columns.iter().map(place).collect()
 }
 
 /// Calls `visit` for every row that a client sees, with the key, the static row, and the row; there is no row where a partition

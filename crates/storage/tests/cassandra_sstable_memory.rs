@@ -21,7 +21,7 @@ use std::io::{self, Write};
 use std::str::FromStr;
 
 use anabranch_sstable::dump::{self, Lines, Options};
-use anabranch_sstable::{Merge, Rules, Table};
+use anabranch_sstable::{Merge, Rules, SstableError, Table, select};
 use cluster::{Keyspace, contact_points};
 use futures::StreamExt;
 use scylla::client::session::Session;
@@ -54,11 +54,7 @@ async fn a_wide_partition_is_read_in_constant_memory() {
     write(&session, &mut node, &name, rows).await;
 
     let folder = node.snapshot_of(&name, "wide");
-    let tables: Vec<Table> = node::open(&folder)
-        .unwrap()
-        .into_iter()
-        .map(|(_, table)| table)
-        .collect();
+    let tables = Table::open_all(&folder).unwrap();
     let bytes: u64 = node::data_files(&folder)
         .iter()
         .map(|path| std::fs::metadata(path).unwrap().len())
@@ -134,11 +130,11 @@ async fn insert_row(session: &Session, insert: &PreparedStatement, values: (i32,
 fn count(tables: &[Table]) -> usize {
     let mut merge = Merge::open(tables, &Rules::default(), 0).unwrap();
     let mut rows = 0;
-    while merge.next_partition().unwrap().is_some() {
-        while merge.next_row().unwrap().is_some() {
-            rows += 1;
-        }
-    }
+    let counted = select::each_row(&mut merge, |_, _, row| {
+        rows += usize::from(row.is_some());
+        Ok::<_, SstableError>(())
+    });
+    counted.unwrap();
     rows
 }
 

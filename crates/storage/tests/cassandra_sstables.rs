@@ -164,7 +164,7 @@ impl Run {
         let relations = tables
             .iter()
             .enumerate()
-            .map(|(at, table)| (at, table.relation()));
+            .map(|(at, table)| (at, table.relation.clone()));
         for (at, relation) in relations.chain(views) {
             if let Err(difference) = self.compare(&relation).await {
                 let kept = self.keep(&relation, &tables[at].log);
@@ -221,9 +221,10 @@ impl Run {
     /// Some tables as a whole, and of some the first SSTables alone.
     fn compact(&mut self, dice: &mut Dice, tables: &[RandomTable]) {
         for table in tables {
-            let files = self.node.data_files(&table.keyspace, &table.name);
+            let Relation { keyspace, name } = &table.relation;
+            let files = self.node.data_files(keyspace, name);
             let compacted = match dice.below(6) {
-                0 | 1 => self.node.tools.run(&["compact", &table.keyspace, &table.name]),
+                0 | 1 => self.node.tools.run(&["compact", keyspace, name]),
                 2 if files.len() > 1 => {
                     let mut command = vec!["merge"];
                     command.extend(files.iter().take(2).map(String::as_str));
@@ -232,7 +233,7 @@ impl Run {
                 _ => Ok(()),
             };
             if let Err(failure) = compacted {
-                println!("{} is not compacted: {failure}", table.full_name());
+                println!("{} is not compacted: {failure}", table.relation.full_name());
             }
         }
     }

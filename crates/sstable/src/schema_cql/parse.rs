@@ -44,6 +44,17 @@ pub(super) struct Key {
     pub(super) clustering: Vec<String>,
 }
 
+impl Key {
+    /// All of them, in order.
+    pub(super) fn columns(&self) -> impl Iterator<Item = &String> {
+        self.partition.iter().chain(&self.clustering)
+    }
+
+    pub(super) fn has(&self, name: &String) -> bool {
+        self.columns().any(|column| column == name)
+    }
+}
+
 /// A column as it is declared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TableColumn {

@@ -37,8 +37,7 @@ pub(crate) const COMPRESSORS: &[Option<&str>] = &[
 /// A table, and the choices that its writes are made by.
 pub(crate) struct RandomTable {
     pub(crate) dice: Dice,
-    pub(crate) keyspace: String,
-    pub(crate) name: String,
+    pub(crate) relation: Relation,
     pub(crate) udts: Vec<Udt>,
     pub(crate) partition: Vec<Column>,
     pub(crate) clustering: Vec<Column>,
@@ -109,8 +108,10 @@ impl RandomTable {
         let compressor = *dice.pick(COMPRESSORS);
         let options = options(&mut dice, compressor, has_counters);
         Self {
-            keyspace: keyspace.to_owned(),
-            name: name.to_owned(),
+            relation: Relation {
+                keyspace: keyspace.to_owned(),
+                name: name.to_owned(),
+            },
             udts,
             partition,
             clustering,
@@ -127,14 +128,6 @@ impl RandomTable {
             rows,
             log: Vec::new(),
             dice,
-        }
-    }
-
-    /// The table as a client asks for it.
-    pub(crate) fn relation(&self) -> Relation {
-        Relation {
-            keyspace: self.keyspace.clone(),
-            name: self.name.clone(),
         }
     }
 
@@ -156,8 +149,8 @@ impl RandomTable {
         let turned = self.dice.below(order.len());
         order.rotate_left(turned);
         let relation = Relation {
-            keyspace: self.keyspace.clone(),
-            name: format!("{}_view", self.name),
+            keyspace: self.relation.keyspace.clone(),
+            name: format!("{}_view", self.relation.name),
         };
         let not_null: Vec<String> = order.iter().map(|name| format!("{name} IS NOT NULL")).collect();
         self.has_view = true;
@@ -169,16 +162,11 @@ impl RandomTable {
         let statement = format!(
             "CREATE MATERIALIZED VIEW {} AS SELECT {columns} FROM {} WHERE {} PRIMARY KEY ({})",
             relation.full_name(),
-            self.full_name(),
+            self.relation.full_name(),
             not_null.join(" AND "),
             order.join(", ")
         );
         Some((relation, statement))
-    }
-
-    /// The name with its keyspace.
-    pub(crate) fn full_name(&self) -> String {
-        format!("{}.{}", self.keyspace, self.name)
     }
 
     /// What makes the types and the table.
@@ -220,7 +208,11 @@ impl RandomTable {
             let orders: Vec<String> = self.descending.iter().zip(&self.clustering).map(order).collect();
             options.insert(0, format!("CLUSTERING ORDER BY ({})", orders.join(", ")));
         }
-        let (table, columns, options) = (self.full_name(), columns.join(", "), options.join(" AND "));
+        let (table, columns, options) = (
+            self.relation.full_name(),
+            columns.join(", "),
+            options.join(" AND "),
+        );
         statements.push(format!(
             "CREATE TABLE {table} ({columns}, PRIMARY KEY ({key})) WITH {options}"
         ));
@@ -229,7 +221,7 @@ impl RandomTable {
 
     /// Changes columns or types, in CQL. What is on disk by then does not know of it.
     pub(crate) fn alter(&mut self) -> Vec<String> {
-        let table = self.full_name();
+        let table = self.relation.full_name();
         if self.has_counters {
             let name = format!("r{}", self.regulars.len());
             self.regulars.push((name.clone(), CqlType::Counter));
@@ -262,7 +254,7 @@ impl RandomTable {
         let (type_name, field) = (udt.name.clone(), (format!("f{}", udt.fields.len()), kind));
         let statement = format!(
             "ALTER TYPE {}.{type_name} ADD {} {}",
-            self.keyspace, field.0, field.1
+            self.relation.keyspace, field.0, field.1
         );
         for udt in &mut self.udts {
             let mut whole = CqlType::Udt(udt.clone());
@@ -295,10 +287,13 @@ impl RandomTable {
             true => format!(" USING TIMESTAMP {}", writes::time(&mut self.dice)),
             false => String::new(),
         };
-        let drop = format!("ALTER TABLE {} DROP {name}", self.full_name());
+        let drop = format!("ALTER TABLE {} DROP {name}", self.relation.full_name());
         if self.dice.chance(0.7) {
             let suffix = if is_static { " static" } else { "" };
-            let add = format!("ALTER TABLE {} ADD {name} {kind}{suffix}", self.full_name());
+            let add = format!(
+                "ALTER TABLE {} ADD {name} {kind}{suffix}",
+                self.relation.full_name()
+            );
             return vec![format!("{drop}{using}"), add];
         }
         let columns = if is_static {

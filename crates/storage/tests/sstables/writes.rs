@@ -96,7 +96,7 @@ impl RandomTable {
             columns.push(name);
             values.push(self.value_or_null(&kind));
         }
-        let (table, columns, values) = (self.full_name(), columns.join(", "), values.join(", "));
+        let (table, columns, values) = (self.relation.full_name(), columns.join(", "), values.join(", "));
         let end = match self.dice.chance(0.02) {
             true => " IF NOT EXISTS".to_owned(),
             false => self.using(true),
@@ -136,7 +136,7 @@ impl RandomTable {
         };
         format!(
             "UPDATE {}{} SET {} WHERE {place}",
-            self.full_name(),
+            self.relation.full_name(),
             self.using(true),
             sets.join(", ")
         )
@@ -189,12 +189,12 @@ impl RandomTable {
         let (sign, by) = (*self.dice.pick(&["+", "-"]), self.dice.between(0, 1 << 40));
         format!(
             "UPDATE {} SET {name} = {name} {sign} {by} WHERE {place}",
-            self.full_name()
+            self.relation.full_name()
         )
     }
 
     fn delete(&mut self) -> String {
-        let (table, mut using) = (self.full_name(), self.using(false));
+        let (table, mut using) = (self.relation.full_name(), self.using(false));
         let kind = self.dice.below(100);
         if kind < 8 || self.clustering.is_empty() {
             // Of a partition's deletion before 1970, Cassandra makes a file that it cannot read, from `oa` on.
